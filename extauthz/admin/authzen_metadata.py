@@ -54,7 +54,7 @@ def _metadata(base_url: str | None, tenant: str | None) -> Response:
 
 def _of_tenant(base_url: str | None, request: Request) -> Response:
     tenant = request.path_params["tenant"]
-    # Whether there is such a tenant is not for everyone to know: the answer follows from its name.
+    # The answer follows from the name alone: an anonymous caller does not learn which tenants there are.
     if not SLUG.fullmatch(tenant):
         raise not_found(f"{tenant[:80]!r} is not the name of a tenant")
     return _metadata(base_url, tenant)

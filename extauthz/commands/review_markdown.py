@@ -48,7 +48,7 @@ class Review:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands against the change."""
+        """Whether there is no problem, no failed case and no maximum that is exceeded or not counted."""
         return not (self.problems or self.failed or self.too_many or self.not_replayed)
 
 

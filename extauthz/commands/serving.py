@@ -63,7 +63,7 @@ def migrate(
 def worker(
     environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: int, again: bool = False
 ) -> int:
-    """Run one worker under its supervisor, which is told what stands against starting and says it once.
+    """Run one worker under its supervisor, which is told why the worker cannot start and says it once.
 
     `again`: it takes the place of one that served.
     """

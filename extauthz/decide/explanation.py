@@ -228,7 +228,7 @@ def _is_certain(decision: Decision, policies: list[PolicyCandidate]) -> bool:
             continue
         if decided_at is None or each.policy.priority > decided_at:
             return False
-        # At the same priority a deny that is certain stands against every allow.
+        # At the same priority a deny that is certain wins over every allow.
         if each.policy.priority == decided_at and not (
             each.policy.effect is Effect.ALLOW and isinstance(decision, Denial)
         ):

@@ -79,7 +79,7 @@ CALLS: Final = (
          "rule_matched", "people-read-their-own-records", caller="bob",
          headers={"x-auth-subject": "admin", "X-Auth-Roles": "finance", "x-auth-anything": "1"},
          upstream={"x-auth-subject": "bob", "x-auth-roles": None, "x-auth-anything": None}),
-    Example("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "anonymous-read-notices",
+    Example("not even where there is no caller", PUBLIC_PATH, 200, "rule_matched", "anonymous-read-notices",
          headers={"x-auth-subject": "admin", "x-auth-tenant": "other"},
          upstream={"x-auth-subject": None, "x-auth-tenant": "default"}),
     Example("nor spelt with underscores: Envoy refuses", PUBLIC_PATH, 400, None,
@@ -100,7 +100,7 @@ TENANTS_CALLS: Final = (
          "sealed-invoices-stay-shut", caller="globex/alice", host=_GLOBEX),
     Example("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
          "people-read-their-own-records", caller="acme/bob", host=_ACME),
-    Example("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
+    Example("a caller without a credential reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
          "anonymous-read-notices", host=_GLOBEX,
          upstream={"x-auth-kind": "anonymous", "x-auth-tenant": "globex"}),
     # At the other's

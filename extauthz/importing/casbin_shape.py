@@ -86,7 +86,7 @@ class CannotRead:
 
 
 def read_shape(model: PlainModel) -> ModelShape | list[CannotRead]:
-    """Return what decides, or everything that stands against it."""
+    """Return what decides, or everything that cannot be read."""
     problems: list[CannotRead] = []
     requests = _classes(model.request, "request_definition", problems)
     columns = _classes(model.policy, "policy_definition", problems, known_only=True)

@@ -203,7 +203,7 @@ class FilesPublisher:
         self._problems: Sequence[PolicyFileProblem] = ()
 
     def load_first(self) -> Sequence[object]:
-        """Load before serving; the answer is what stands against it."""
+        """Load before serving, and return the problems."""
         try:
             signature = self._source.signature()
         except OSError as error:

@@ -28,8 +28,8 @@ class TenantConfigs:
     def together(cls, of: Mapping[str, TenantConfig]) -> Self:
         """Put the configurations of these tenants together.
 
-        A host that two of them claim, read at two moments while it changed hands, is nobody's until the next
-        reading.
+        A host that two of them have, read at two moments while it moved from one to the other, belongs to
+        neither until the next reading.
         """
         claims: dict[str, list[str]] = {}
         for tenant, config in of.items():

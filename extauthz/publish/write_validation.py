@@ -45,7 +45,7 @@ class PolicyGate:
         self._sizes = PolicySizes() if sizes is None else sizes
 
     async def validate(self, change: Change) -> Refusal | None:
-        """Return what stands against the change; the hook of `storage.write.write`.
+        """Return why the change is refused, None where it is not; the hook of `storage.write.write`.
 
         INVARIANT: a row that was damaged before holds up no change of others; it is noted in the change.
         """
@@ -85,7 +85,7 @@ class PolicyGate:
         return await self._withheld(change, following.snapshot)
 
     async def _withheld(self, change: Change, snapshot: Snapshot) -> Refusal | None:
-        """Return what of the tenant's own settings stands against a change that would become live."""
+        """Return which of the tenant's own settings refuses a change that would become live."""
         if change.draft is not None or not any(row.kind in KINDS for row in change.rows):
             return None
         guard = await change_guards.get(change.connection, change.tenant)

@@ -64,7 +64,7 @@ async def test_a_redirect_is_refused_and_the_key_does_not_follow_it() -> None:
     assert KEY not in str(refused.value)
 
 
-async def test_silence_and_a_dripping_answer_end_in_time() -> None:
+async def test_a_server_that_answers_nothing_or_byte_by_byte_is_given_up_in_time() -> None:
     async def drips(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)

@@ -49,7 +49,7 @@ def posted(headers: dict[str, str], body: bytes = b"", *, raw_form: bool = False
         (JSON, b"{}", 0, None),
     ],
 )
-def test_what_comes_of_bodies_is_seen(
+def test_each_form_of_a_body_is_noted_as_arrived_or_unreadable(
     headers: dict[str, str], body: bytes, longest: int, found: RequestBodies | None, *, raw_form: bool
 ) -> None:
     assert seen(posted(headers, body, raw_form=raw_form), longest=longest) is found

@@ -149,7 +149,7 @@ class RouteIndex:
         return self.columns[host].best(tree, segments) if isinstance(match, Unfinished) else match
 
     def conflicts(self, resource: Resource) -> list[tuple[int, RouteConflict]]:
-        """Return, by position in `resource.routes`, what stands against adding these routes."""
+        """Return, by position in `resource.routes`, the routes that conflict with these."""
         found: list[tuple[int, RouteConflict]] = []
         own: dict[tuple[str | None, tuple[str | None, ...], bool, str], str] = {}
         for position, route in enumerate(resource.routes):

@@ -77,7 +77,7 @@ def test_the_page_shows_the_comment(tmp_path: Path) -> None:
     assert page.partition(" It begins here:\n\n")[2] == said.stdout
 
 
-def test_a_change_that_nothing_stands_against_succeeds(tmp_path: Path) -> None:
+def test_a_change_without_problems_and_failed_cases_succeeds(tmp_path: Path) -> None:
     said = review(tmp_path, HEAD, cases=[CASE])
     assert said.returncode == 0
     assert "1 of 1 case as expected" in said.stdout
@@ -88,7 +88,7 @@ def test_a_change_that_nothing_stands_against_succeeds(tmp_path: Path) -> None:
     assert "```" not in unchanged.stdout
 
 
-def test_a_failing_case_and_a_problem_stand_against_it(tmp_path: Path) -> None:
+def test_a_failed_case_and_a_problem_fail_the_review(tmp_path: Path) -> None:
     failing = review(tmp_path, BASE, cases=[CASE])
     assert failing.returncode == 1
     assert "do not merge this" in failing.stdout
@@ -99,14 +99,14 @@ def test_a_failing_case_and_a_problem_stand_against_it(tmp_path: Path) -> None:
     assert "Replay" not in wrong.stdout
 
 
-def test_what_goes_is_shown_also_where_rules_still_name_it(tmp_path: Path) -> None:
+def test_a_deleted_resource_is_shown_also_where_rules_still_name_it(tmp_path: Path) -> None:
     said = review(tmp_path, {"role_rules": [CLERKS]})
     assert "- resource shop:orders" in said.stdout
     assert "- attribute policy Sealed orders are closed" in said.stdout
 
 
 @pytest.mark.parametrize(("most", "status"), [("0", 1), ("1", 1), ("2", 0)])
-def test_more_newly_allowed_requests_than_may_be_stand_against_it(
+def test_more_newly_allowed_requests_than_the_maximum_fail_the_review(
     tmp_path: Path, most: str, status: int
 ) -> None:
     said = review(tmp_path, HEAD, "--log", log(tmp_path), "--max-newly-allowed", most)
@@ -127,7 +127,7 @@ def test_nothing_of_a_request_is_in_the_json_without_examples(tmp_path: Path) ->
     assert "/orders/17" in with_examples
 
 
-def test_requests_that_cannot_be_counted_stand_against_a_maximum(tmp_path: Path) -> None:
+def test_requests_that_cannot_be_counted_fail_a_review_with_a_maximum(tmp_path: Path) -> None:
     broken = BASE | {"role_rules": [{}]}
     said = review(tmp_path, HEAD, "--log", log(tmp_path), "--max-newly-allowed", "5", base=broken)
     assert said.returncode == 1

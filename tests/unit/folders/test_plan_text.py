@@ -54,7 +54,7 @@ def test_colours_are_per_line_and_end_with_it() -> None:
     assert coloured[-1] == plain[-1]
 
 
-def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
+def test_control_characters_of_a_terminal_are_not_printed() -> None:
     evil = {"type": "CONDITION", "attribute": "user.a", "operator": "eq", "value": "\x1b[2J\u202eabc\n"}
     shown = lines(planned(rows(attribute_policies=[POLICY | {"rule_data": evil}]), []))
     assert all(line.isprintable() for line in shown)

@@ -51,7 +51,7 @@ def test_what_is_printed_sends_bodies_where_policies_read_them(tmp_path: Path, p
 
 @pytest.mark.parametrize("proxy", ["envoy", "istio", "contour"])
 @pytest.mark.parametrize("written", ["false", None])
-def test_text_does_not_count(tmp_path: Path, proxy: str, written: str | None) -> None:
+def test_a_body_that_is_sent_as_text_is_reported(tmp_path: Path, proxy: str, written: str | None) -> None:
     lines = printed(proxy, 65536).splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.strip().lower().startswith("pack")]
     if written is None:
@@ -61,13 +61,13 @@ def test_text_does_not_count(tmp_path: Path, proxy: str, written: str | None) ->
     assert codes("\n".join(lines), tmp_path) == ["body-text"]
 
 
-def test_contour_sends_little_unless_told(tmp_path: Path) -> None:
+def test_the_default_size_of_contour_is_reported_as_too_short(tmp_path: Path) -> None:
     text = printed("contour", 65536).replace("maxRequestBytes: 65536", "allowPartialMessage: true", 1)
     text = text.replace("        allowPartialMessage: true\n        packAsBytes", "        packAsBytes", 1)
     assert codes(text, tmp_path) == ["body-short"]
 
 
-def test_the_route_for_preflights_neither_counts_nor_is_short(tmp_path: Path) -> None:
+def test_the_route_of_preflights_does_not_count_as_one_that_sends_bodies(tmp_path: Path) -> None:
     assert codes(printed("envoy", 65536, CORS_PREFLIGHT="policy"), tmp_path) == []
     assert codes(printed("envoy", None, CORS_PREFLIGHT="policy"), tmp_path) == ["body-missing"]
 

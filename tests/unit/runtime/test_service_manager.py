@@ -59,7 +59,7 @@ def test_readiness_is_said_once_and_the_end_too(systemd: Systemd) -> None:
     assert systemd.received() == [b"READY=1", b"STOPPING=1"]
 
 
-def test_the_watchdog_hears_of_the_process_in_half_of_its_time(systemd: Systemd) -> None:
+def test_the_watchdog_gets_a_message_in_half_of_its_time(systemd: Systemd) -> None:
     manager = ServiceManager.of({
         "NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid()),
     })  # fmt: skip
@@ -79,7 +79,7 @@ def test_the_watchdog_hears_of_the_process_in_half_of_its_time(systemd: Systemd)
         {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
     ],
 )
-def test_a_watchdog_that_is_not_ours_hears_nothing(systemd: Systemd, environ: dict[str, str]) -> None:
+def test_the_watchdog_of_another_process_gets_no_message(systemd: Systemd, environ: dict[str, str]) -> None:
     ServiceManager.of({"NOTIFY_SOCKET": systemd.address, **environ}).alive(1.0)
 
     assert systemd.received() == []

@@ -38,6 +38,7 @@ from tools.check_words import ROOT, findings, is_examined
         "gibberish",
         "Beside the token there is a key.",
         "runs beside\n-- the application",
+        "the host is nobody's until then",
     ],
 )
 def test_refused_wording_is_found(text: str) -> None:
