@@ -27,7 +27,7 @@ SESSION_METHODS: Final = ("DELETE", "GET", "POST")
 ANY_TOOL: Final = "*"
 """Stands for every tool in a route; a tool of that name has none of its own."""
 MAX_TOOL: Final = 128
-_TOOL: Final = re.compile(f"[!-~]{{1,{MAX_TOOL}}}")
+_TOOL: Final = re.compile("[!-~]{1,128}")
 
 
 def protect(
