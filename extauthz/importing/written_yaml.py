@@ -27,7 +27,7 @@ def policies_text(imported: Imported, header: Iterable[str]) -> str:
     for table, origins in tables:
         lines += ["", f"{table}:"]
         for origin in origins:
-            lines.append(f"  # {_one_line(origin.comment)}")
+            lines.append(f"  # {_one_line(origin.comment)}".rstrip())
             lines += _item(origin.document, 2)
     if not tables:
         lines.append("{}")
@@ -49,7 +49,7 @@ def _text(value: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text)
+    return "".join(each if each.isprintable() else " " for each in text).strip()
 
 
 def _item(value: Mapping[str, object], indent: int) -> Iterator[str]:

@@ -1,6 +1,10 @@
 """Tools of MCP servers as resources with routes."""
 
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 
 from extauthz.importing.mcp_tools import NoToolsError, import_tools, tools_of
 from tests.command_line import run_extauthz
@@ -38,6 +42,18 @@ def test_each_tool_is_a_resource_that_no_rule_allows() -> None:
             },
         ]
     }
+
+
+def test_what_a_server_says_of_its_tools_stays_in_a_comment(tmp_path: Path) -> None:
+    said = ["Reads \nit. ", "\u200b", "a\r\u2028\u0085role_rules: []", " \x1b[2J", "x" * 199 + " y"]
+    tools = [{"name": f"tool-{position}", "description": text} for position, text in enumerate(said)]
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": tools}))
+    written = run_extauthz("mcp", "import", tmp_path / "tools.json", "--service", "mail").stdout
+    assert all(line.isprintable() for line in written.split("\n"))
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "mail.yaml").write_text(written)
+    assert list(yaml.safe_load(written)) == ["resources"]
+    assert run_extauthz("policy", "fmt", "--check", tmp_path / "policies").returncode == 0
 
 
 @pytest.mark.parametrize(
