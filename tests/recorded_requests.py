@@ -4,11 +4,10 @@ from typing import Any
 
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Snapshot
-from extauthz.domain.principal import Authentication, PrincipalKind
-from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.tenancy import UnmappedPolicy
+from extauthz.domain.reasons import Reason
 from extauthz.recording.shape import CredentialState, Shape, literal
 from tests.compiled_policies import compiled
+from tests.user_shapes import user_shape
 
 Document = dict[str, Any]
 HOUR = 1_767_607_200.0
@@ -59,25 +58,7 @@ def order(identifier: str = '"17"', *roles: str, subject: str = '"alice"', **slo
         "{id}": identifier,
         **{name.replace("__", "."): text for name, text in slots.items()},
     }
-    return Shape(
-        tenant="default",
-        entrance="grpc",
-        unmapped=UnmappedPolicy.DENY,
-        credential=CredentialState.VERIFIED,
-        kind=PrincipalKind.USER,
-        authentication=Authentication.JWT,
-        bound=False,
-        token_tenant="default",
-        domain=None,
-        own_roles=roles,
-        resource=None,
-        action=None,
-        template="/orders/{id}",
-        slots=tuple(sorted(given.items())),
-        effect=Effect.DENY,
-        reason=Reason.NO_MATCHING_RULE,
-        rule=None,
-    )
+    return user_shape(given, own_roles=roles, template="/orders/{id}")
 
 
 def without_credential(shape: Shape, refused: Reason | None = None) -> Shape:

@@ -4,12 +4,11 @@ import time
 from uuid import UUID
 
 from extauthz.domain.ids import uuid7
-from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.domain.verdict import Rule, RuleKind
 from extauthz.recording.documents import Counted
-from extauthz.recording.shape import ABSENT, HOST, METHOD, PEER, SUBJECT, CredentialState, Shape, literal
+from extauthz.recording.shape import ABSENT, HOST, METHOD, PEER, SUBJECT, Shape, literal
+from tests.user_shapes import user_shape
 
 HOUR = int(time.time() // 3600)
 
@@ -26,21 +25,11 @@ def shape(subject: str | None = "alice", order: str = "7", **changes: object) ->
         PEER: ABSENT,
         "{id}": literal(order),
     }
-    given = Shape(
-        tenant="default",
-        entrance="grpc",
-        unmapped=UnmappedPolicy.DENY,
-        credential=CredentialState.VERIFIED,
-        kind=PrincipalKind.USER,
-        authentication=Authentication.JWT,
-        bound=False,
-        token_tenant="default",
+    given = user_shape(
+        slots,
         domain="sales",
         own_roles=("reader",),
-        resource=None,
-        action=None,
         template="/orders/{id}",
-        slots=tuple(sorted(slots.items())),
         effect=Effect.ALLOW,
         reason=Reason.RULE_MATCHED,
         rule=Rule("rule-1", RuleKind.ROLE),

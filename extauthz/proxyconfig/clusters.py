@@ -76,17 +76,16 @@ def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
     cluster.typed_extension_protocol_options = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": Any.pack(options)
     }
-    cluster.health_checks = [
-        HealthCheck(
-            grpc_health_check=HealthCheckGrpcHealthCheck(),
-            timeout=timedelta(seconds=1),
-            interval=timedelta(seconds=1),
-            no_traffic_interval=timedelta(seconds=1),
-            unhealthy_threshold=2,
-            healthy_threshold=1,
-        )
-    ]
+    cluster.health_checks = [health_check(HealthCheck(grpc_health_check=HealthCheckGrpcHealthCheck()))]
     return cluster
+
+
+def health_check(probe: HealthCheck) -> HealthCheck:
+    """Return a health check of workers, made of its probe: each second, off after two failures."""
+    second = timedelta(seconds=1)
+    probe.timeout = probe.interval = probe.no_traffic_interval = second
+    probe.unhealthy_threshold, probe.healthy_threshold = 2, 1
+    return probe
 
 
 def upstream_cluster(upstream: HostPort) -> Cluster:

@@ -20,7 +20,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatch
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from extauthz.proxyconfig.addresses import HostPort, http_endpoints
-from extauthz.proxyconfig.clusters import plain_cluster
+from extauthz.proxyconfig.clusters import health_check, plain_cluster
 from extauthz.proxyconfig.listener import CHECK_CLUSTER, CHECK_TIMEOUT_S, IDENTITY_PREFIX
 from extauthz.settings import Settings
 
@@ -78,14 +78,5 @@ def _cluster(places: list[HostPort]) -> Cluster:
     cluster = plain_cluster(CHECK_CLUSTER, places, connect_s=0.2)
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     # Each request to the listener is a check, so a health check is a connection.
-    cluster.health_checks = [
-        HealthCheck(
-            tcp_health_check=HealthCheckTcpHealthCheck(),
-            timeout=timedelta(seconds=1),
-            interval=timedelta(seconds=1),
-            no_traffic_interval=timedelta(seconds=1),
-            unhealthy_threshold=2,
-            healthy_threshold=1,
-        )
-    ]
+    cluster.health_checks = [health_check(HealthCheck(tcp_health_check=HealthCheckTcpHealthCheck()))]
     return cluster

@@ -6,15 +6,14 @@ Size and time of an answer are limited; redirects, cookies and proxies are not u
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
 import orjson
 
 from extauthz.runtime.policies import server_tls
 from extauthz.settings import HttpSource, Settings
-from extauthz.signed.server_address import CONNECT_S, ServerAddress, cause_of
+from extauthz.signed.server_address import CONNECT_S, ServerAddress, ServerConnections, cause_of
 
 WORKER_URL: Final = "EXTAUTHZ_WORKER_REPORTS_URL"
 WORKER_KEY: Final = "EXTAUTHZ_WORKER_REPORTS_KEY"
@@ -36,38 +35,20 @@ class NotAcknowledgedError(Exception):
         self.final = final
 
 
-class ControlPlaneChannel:
-    """An async context manager that owns its connections to the control plane."""
-
-    def __init__(self, server: ServerAddress) -> None:
-        """Take the address; nothing is opened yet."""
-        self._server = server
-        self._session: aiohttp.ClientSession | None = None
+class ControlPlaneChannel(ServerConnections):
+    """The connections of a sidecar to its control plane."""
 
     @property
     def url(self) -> str:
         """The address of the control plane, for logs."""
-        return self._server.url
-
-    async def __aenter__(self) -> Self:
-        """Open the session."""
-        self._session = self._server.session()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        return self.server.url
 
     async def send(self, path: str, document: Mapping[str, Any], *, within_s: float) -> Mapping[str, Any]:
         """Post a document and return the answer, an object. Raises NotAcknowledgedError."""
-        assert self._session is not None
-        headers = self._server.headers() | {"content-type": "application/json"}
+        headers = self.server.headers() | {"content-type": "application/json"}
         try:
-            async with self._session.post(
-                self._server.url + path,
+            async with self.session.post(
+                self.server.url + path,
                 data=orjson.dumps(document),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S),

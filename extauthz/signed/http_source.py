@@ -6,14 +6,13 @@ Input: the URL of the server, a tenant, what to authenticate with. Output: octet
 Size and time of every answer are limited; redirects, cookies, proxies and compressed transfer are not used.
 """
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 import aiohttp
 
 from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRejectedError
-from extauthz.signed.server_address import CONNECT_S, ServerAddress, cause_of
+from extauthz.signed.server_address import CONNECT_S, ServerAddress, ServerConnections, cause_of
 from extauthz.telemetry.counts import HeadRejection
 
 PREFIX: Final = "/signed-policies"
@@ -35,26 +34,13 @@ def body_path(tenant: str, sha256: str) -> str:
     return f"{PREFIX}/{quote(tenant, safe='')}/{sha256}.json.gz"
 
 
-class HttpPolicies:
-    """An async context manager that owns its connections to one server, for one tenant."""
+class HttpPolicies(ServerConnections):
+    """The signed policies of one tenant at one server."""
 
     def __init__(self, server: ServerAddress, tenant: str) -> None:
         """Take the address; nothing is opened yet."""
-        self._server = server
+        super().__init__(server)
         self._tenant = tenant
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the session."""
-        self._session = self._server.session()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
 
     async def head(self, after: int | None, wait_s: float) -> bytes:
         """Return the current head; the server may wait up to `wait_s` for one with a serial above `after`."""
@@ -67,12 +53,11 @@ class HttpPolicies:
         return await self._read(path, {}, body.size, ANSWER_S + body.size / _OCTETS_A_SECOND)
 
     async def _read(self, path: str, query: dict[str, str], at_most: int, within_s: float) -> bytes:
-        assert self._session is not None
-        headers = self._server.headers()
+        headers = self.server.headers()
         timeout = aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S)
         try:
-            async with self._session.get(
-                self._server.url + path, params=query, headers=headers, timeout=timeout, allow_redirects=False
+            async with self.session.get(
+                self.server.url + path, params=query, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != _OK:
                     raise HeadRejectedError(

@@ -1,8 +1,9 @@
-"""The HTTP server of signed policies, which is also the one that takes reports."""
+"""The HTTP server of signed policies, which also takes reports: its address, and connections to it."""
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import aiohttp
 
@@ -47,6 +48,33 @@ class ServerAddress:
         if self.api_key is not None:
             headers["x-service-api-key"] = self.api_key
         return headers
+
+
+class ServerConnections:
+    """An async context manager that owns connections to one server."""
+
+    def __init__(self, server: ServerAddress) -> None:
+        """Take the address; nothing is opened yet."""
+        self.server = server
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        self._session = self.server.session()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session, while the context is open. Raises AssertionError before."""
+        assert self._session is not None
+        return self._session
 
 
 def cause_of(error: Exception) -> str:

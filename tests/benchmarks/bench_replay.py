@@ -23,9 +23,6 @@ from typing import Any, Final
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Snapshot
 from extauthz.compile.snapshot_building import build
-from extauthz.domain.principal import Authentication, PrincipalKind
-from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.recording.compare import HOUR_S, Comparison, Period
 from extauthz.recording.question import question_of
 from extauthz.recording.rejudge import Judge
@@ -35,6 +32,7 @@ from extauthz.recording.shape import FOLDED, CredentialState, Shape, literal
 from extauthz.runtime.replay_process import NICENESS
 from tests.benchmarks.measuring import MachineLoad, cpu_us, keep, pin, quiet_us, spread
 from tests.shipped_model import MODEL
+from tests.user_shapes import user_shape
 
 SHAPES: Final = 50_000
 SHAPES_A_WINDOW: Final = 200
@@ -156,25 +154,10 @@ def _shape(rng: random.Random) -> Shape:
     else:
         template = f"/v1/things-{number}"
         slots["request.method"] = '"POST"'
-    return Shape(
-        tenant="default",
-        entrance="grpc",
-        unmapped=UnmappedPolicy.DENY,
-        credential=CredentialState.NONE if anonymous else CredentialState.VERIFIED,
-        kind=None if anonymous else PrincipalKind.USER,
-        authentication=None if anonymous else Authentication.JWT,
-        bound=False,
-        token_tenant=None if anonymous else "default",
-        domain=None,
-        own_roles=() if anonymous else tuple(sorted(rng.sample(ROLES, 2))),
-        resource=None,
-        action=None,
-        template=template,
-        slots=tuple(sorted(slots.items())),
-        effect=Effect.DENY,
-        reason=Reason.NO_MATCHING_RULE,
-        rule=None,
-    )
+    if anonymous:
+        absent: dict[str, object] = dict.fromkeys(("kind", "authentication", "token_tenant"))
+        return user_shape(slots, credential=CredentialState.NONE, template=template, **absent)
+    return user_shape(slots, own_roles=tuple(sorted(rng.sample(ROLES, 2))), template=template)
 
 
 def replaying(comparison: Comparison, report: Report, recorded: list[Shape]) -> Callable[[], int]:

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.domain.principal import Authentication, PrincipalKind
-from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.tenancy import UnmappedPolicy
+from extauthz.domain.reasons import Reason
 from extauthz.recording.documents import Counted
-from extauthz.recording.shape import HOST, METHOD, PATH, PEER, SUBJECT, CredentialState, Shape
+from extauthz.recording.shape import HOST, METHOD, PATH, PEER, SUBJECT, Shape
 from extauthz.storage.recordings import BatchPart, RecordingStore
 from tests.integration.authzen_scenario import write_scenario
 from tests.integration.rest_harness import Api, rest, rule
 from tests.integration.rest_saas import firms
 from tests.integration.test_authzen_callers import key
+from tests.user_shapes import user_shape
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -143,24 +142,13 @@ async def test_recorded_principals_are_known(database: "Database") -> None:
 
 def shape_of(tenant: str, subject: str, domain: str | None, roles: tuple[str, ...]) -> Shape:
     slots = {SUBJECT: f'"{subject}"', HOST: '"app.example"', METHOD: '"GET"', PEER: "absent", PATH: '"/"'}
-    return Shape(
+    return user_shape(
+        slots,
         tenant=tenant,
-        entrance="grpc",
-        unmapped=UnmappedPolicy.DENY,
-        credential=CredentialState.VERIFIED,
-        kind=PrincipalKind.USER,
-        authentication=Authentication.JWT,
-        bound=False,
         token_tenant=tenant,
         domain=domain,
         own_roles=roles,
-        resource=None,
-        action=None,
-        template=None,
-        slots=tuple(sorted(slots.items())),
-        effect=Effect.DENY,
         reason=Reason.UNMAPPED_ROUTE,
-        rule=None,
     )
 
 

@@ -7,15 +7,11 @@ import pytest
 
 from extauthz.domain.claims import claim_at
 from extauthz.domain.path import CanonicalPath
-from extauthz.domain.principal import Authentication, PrincipalKind
-from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.recording.shape import (
     ABSENT,
     FOLDED,
     MAX_LITERAL,
     UNKNOWN,
-    CredentialState,
     Shape,
     claims_of,
     literal,
@@ -23,27 +19,12 @@ from extauthz.recording.shape import (
     text_of,
     value_of,
 )
+from tests.user_shapes import user_shape
 
 
 def shape(template: str | None = None, **slots: str) -> Shape:
-    return Shape(
-        tenant="acme",
-        entrance="grpc",
-        unmapped=UnmappedPolicy.DENY,
-        credential=CredentialState.VERIFIED,
-        kind=PrincipalKind.USER,
-        authentication=Authentication.JWT,
-        bound=False,
-        token_tenant="acme",
-        domain="sales",
-        own_roles=("reader",),
-        resource=None,
-        action=None,
-        template=template,
-        slots=tuple(sorted(slots.items())),
-        effect=Effect.DENY,
-        reason=Reason.NO_MATCHING_RULE,
-        rule=None,
+    return user_shape(
+        slots, tenant="acme", token_tenant="acme", domain="sales", own_roles=("reader",), template=template
     )
 
 
