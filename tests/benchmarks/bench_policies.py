@@ -12,6 +12,7 @@ import argparse
 import gc
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import time
@@ -31,6 +32,7 @@ from extauthz.domain.verdict import Target
 from extauthz.publish.loading import short_steps
 from tests.benchmarks.bench_reload import policy_text
 from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us
+from tests.benchmarks.workers import prefer
 from tests.builders import request_facts
 from tests.compiled_policies import compiled
 
@@ -133,6 +135,7 @@ def with_role_rules(rules: int) -> dict[str, object]:
 
 def loaded(rules: int, *, weigh: bool) -> dict[str, float]:
     """Load a JSON text; a process of its own."""
+    prefer(os.getpid())
     text = policy_text("a", rules).encode()
     gc.collect()
     gc.freeze()

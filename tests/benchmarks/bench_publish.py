@@ -28,8 +28,8 @@ from extauthz.shipped import shipped
 from extauthz.storage import feed
 from extauthz.storage.pool import DatabaseAddress, open_reader
 from tests.benchmarks.database import add_rules, address_of, started_postgres
-from tests.benchmarks.measuring import keep, percentile, spread
-from tests.benchmarks.workers import Asker, pin
+from tests.benchmarks.measuring import MachineLoad, keep, percentile, spread
+from tests.benchmarks.workers import Asker, pin, prefer
 from tests.builders import check_request
 from tests.integration.serving import ADMIN_KEY, ANONYMOUS_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
 
@@ -165,6 +165,7 @@ def first_load(address: DatabaseAddress) -> dict[str, object]:
 
 def _timed_fetch(address: DatabaseAddress) -> tuple[float, float]:
     async def timed() -> tuple[float, float]:
+        prefer(os.getpid())
         reader = await open_reader(address)
         before = _clocks()
         async with feed.one_moment(reader):
@@ -182,6 +183,7 @@ def _timed_fetch(address: DatabaseAddress) -> tuple[float, float]:
 
 def _timed_load(address: DatabaseAddress) -> tuple[float, float]:
     async def timed() -> tuple[float, float]:
+        prefer(os.getpid())
         compiler = Compiler(Reading(), _model())
         reader = await open_reader(address)
         before = _clocks()
@@ -240,6 +242,7 @@ async def _load(connection: "Connection", compiler: Compiler) -> TenantPolicies:
 
 
 def main() -> None:
+    machine = MachineLoad()
     with started_postgres() as server, tempfile.TemporaryDirectory() as folder:
         address = address_of(server)
         # The interval that ships: every change has to arrive by its notification.
@@ -256,7 +259,8 @@ def main() -> None:
             }
         asyncio.run(add_rules(address, PRESENT, LOADED - PRESENT))
         numbers["first_load"] = first_load(address)
-    keep("publish", numbers)
+        load = machine.document()
+    keep("publish", numbers, load)
 
 
 if __name__ == "__main__":
