@@ -1,5 +1,6 @@
-"""The order in which workers get tests, temporary files, property examples, and garbage collection."""
+"""The order of tests, temporary files, starts by forks, property examples, and garbage collection."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -11,12 +12,13 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.command_line import logging_as_before
+from tests.fork_server import ForkServerOnDemand
 from tests.log_schema import assert_lines_fit, log_files
 from tests.memory_folder import folder_in_memory
-from tests.scheduling import ByModule, long_first
+from tests.scheduling import ByModule, folder, long_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from xdist.remote import Producer
 
@@ -42,6 +44,11 @@ structlog.configure(
 )
 
 
+FORKING = {"client", "e2e", "faults", "integration", "wire"}
+"""The folders whose tests start extauthz by forks; those of `unit`, `docs` and `packaging` execute it."""
+_fork_server = pytest.StashKey[ForkServerOnDemand]()
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> "Iterator[None]":
     """Undo what a command that a test calls configures for its process."""
@@ -50,15 +57,28 @@ def _logging_as_before() -> "Iterator[None]":
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what tests create with `tempfile` in memory, unless TMPDIR is set; pytest's own folders stay."""
+    """Keep what tests create with `tempfile` in memory, unless TMPDIR is set; pytest's own folders stay.
+
+    Prepare a fork server.
+    """
+    config.stash[_fork_server] = ForkServerOnDemand()
+    config.add_cleanup(config.stash[_fork_server].close)
     # Workers of pytest-xdist inherit TMPDIR.
-    folder = None if "TMPDIR" in os.environ else folder_in_memory()
-    if folder is None:
+    in_memory = None if "TMPDIR" in os.environ else folder_in_memory()
+    if in_memory is None:
         return
     # pytest keeps the folders of the last three runs: too much for a memory.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(in_memory)
+    config.add_cleanup(lambda: shutil.rmtree(in_memory, ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> "Generator[None, object, object]":
+    """Start extauthz by forks, its fixtures included, where starts by themselves are not the subject."""
+    forks = folder(item.nodeid) in FORKING and item.get_closest_marker("executed") is None
+    with item.config.stash[_fork_server].used() if forks else contextlib.nullcontext():
+        return (yield)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,10 +14,20 @@ PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Drop privileges, ask the kernel for SIGNAL at the parent's death, and exec the command.
+    """Execute the command of the arguments.
 
     Raises:
         OSError: the command cannot be executed, or the user cannot be changed.
+    """
+    command = prepare(arguments)
+    os.execvp(command[0], command)  # noqa: S606 - the command comes from the demo itself
+
+
+def prepare(arguments: list[str]) -> list[str]:
+    """Drop privileges, ask the kernel for SIGNAL at the parent's death, and return the command.
+
+    Raises:
+        OSError: the user cannot be changed.
     """
     parent, signal_number, uid, gid, *command = arguments
     libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +42,7 @@ def main(arguments: list[str]) -> None:
     if os.getppid() != int(parent):
         # The parent ended before the kernel was asked for the signal.
         sys.exit(1)
-    os.execvp(command[0], command)  # noqa: S606 - the command comes from the demo itself
+    return command
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_a_check_is_below_the_span_of_the_proxy(parts: Parts, collector: Collect
 
     # What waits is exported at the end, and a worker that was killed is replaced by one that exports.
     at = traced_envoy(parts, authz=grpc, collector=collector.port)
-    (first, *_) = [each.pid for each in descendants(sidecar.pid)]
+    (first, *_) = [each.pid for each in descendants(sidecar.pid) if "worker" in each.cmdline()]
 
     os.kill(first, signal.SIGKILL)
     before = {instance for instance, _ in ours(collector)}

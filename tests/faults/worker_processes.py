@@ -31,7 +31,8 @@ def readiness(port: int) -> tuple[int, Mapping[str, Any]]:
 
 def workers_of(found: Serving) -> list[int]:
     """Return the process ids of the workers, in the order of their numbers."""
-    return sorted((each.pid for each in descendants(found.process.pid) if is_alive(each)), key=number_of)
+    running = (each.pid for each in descendants(found.process.pid) if is_alive(each))
+    return sorted((pid for pid in running if number_of(pid) >= 0), key=number_of)
 
 
 def log_lines(found: Serving, event: str) -> list[dict[str, Any]]:
@@ -73,7 +74,7 @@ def metric(port: int, sample: str) -> float:
 
 
 def number_of(worker: int) -> int:
-    """Return the number of a worker, from its command line; -1 when it has ended."""
+    """Return the number of a worker, from its command line; -1 when it has ended, and for other processes."""
     try:
         words = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
         return int(words[words.index("worker") + 1])

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.demo.postgres import EmbeddedPostgres
-from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import http_answers
 from tests.command_line import run_extauthz
+from tests.faults.worker_processes import workers_of
 from tests.folder_postgres import CopiedPostgres
 from tests.integration.serving import (
     PUBLIC_RESOURCE,
@@ -63,7 +63,7 @@ def test_a_killed_worker_is_replaced_within_two_seconds_and_its_counts_stay(two_
     await_true(lambda: decisions(two_workers.rest_port) >= 20, within=2, what="counts of both workers")
     assert decisions(two_workers.sidecar_port) >= max(before, 20)
     supervisor = two_workers.process.pid
-    first = min(descendants(supervisor), key=lambda worker: worker.pid)
+    first = workers_of(two_workers)[0]
     seen: list[float] = []
     over = threading.Event()
 
@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced_within_two_seconds_and_its_counts_stay(two_
 
     watching = threading.Thread(target=watch)
     watching.start()
-    os.kill(first.pid, signal.SIGKILL)
+    os.kill(first, signal.SIGKILL)
     await_true(lambda: not two_workers.allowed(worker=0), within=1, what="the end of the worker")
     assert two_workers.allowed(worker=1)
     await_true(lambda: two_workers.allowed(worker=0), within=REPLACED_WITHIN_S, what="another worker")
