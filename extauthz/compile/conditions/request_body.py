@@ -43,6 +43,7 @@ MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 1_000
 """Of a list, lists in it included; one with more is not compared: each entry costs time."""
 
+_FORM: Final = BodyForm.FORM  # looked up in its class, a member of an enumeration costs a call
 _NOT_ASKED: Final = object()
 _LARGEST_INTEGER: Final = 2**53 - 1
 """RFC 8259 6: integers that every reader agrees about."""
@@ -57,7 +58,7 @@ def read_body(content: bytes, form: BodyForm, headers: McpHeaders = NO_HEADERS) 
 
     `headers` are those that say again which message of the Model Context Protocol it is.
     """
-    if form is BodyForm.FORM:
+    if form is _FORM:
         if _JSON_BEGIN.match(content):
             return None
         try:
@@ -116,10 +117,10 @@ class JsonBody:
     def _followed(self, path: str) -> object:
         here: object = self._members
         for step in steps_of(path):
+            name = step[0]
             if type(here) is not dict:
                 # Some readers read text as JSON again, and take a list for its entry.
                 return UNKNOWN if isinstance(here, str | list) else ABSENT
-            name = step[0]
             is_there = name in here
             if not (is_there and MESSAGE_NAMES.issuperset(here)):
                 names = known_names(here) or self._names_of(here)
