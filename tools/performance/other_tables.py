@@ -228,3 +228,50 @@ def soak(results: Results) -> str:
         ("problems", "; ".join(numbers["problems"]) or "none"),
     ]
     return f"{interpreter(document)}:\n\n{table(('what', 'how much'), rows)}"
+
+
+def bodies(results: Results) -> str:
+    """Return what bodies cost: reading one, and whole checks with and without one."""
+    return "\n".join(
+        f"{interpreter(document)}:\n\n{_readings(document['numbers'])}\n{_checks_of_bodies(document['numbers'])}"
+        for _, document in results.builds("bodies")
+    )
+
+
+_BODIES: Final = {
+    "text": "most of it text",
+    "text_compact": "the same without blanks",
+    "records": "a list of records",
+    "records_compact": "the same without blanks",
+}
+
+
+def _readings(numbers: Mapping[str, float]) -> str:
+    sizes = ("1_kib", "4_kib", "64_kib")
+    return table(
+        ("reading a tool call, us a KiB", *(size.replace("_kib", " KiB") for size in sizes)),
+        (
+            (words, *(figure(numbers[f"read_{kind}_{size}_us_a_kib"]) for size in sizes))
+            for kind, words in _BODIES.items()
+            if f"read_{kind}_1_kib_us_a_kib" in numbers
+        ),
+    )
+
+
+def _checks_of_bodies(numbers: Mapping[str, float]) -> str:
+    names = {
+        "bodies_off": "without a body, bodies off",
+        "without_body": "without a body",
+        "bodies_off_4_kib": "4 KiB, bodies off",
+        "unread_4_kib": "4 KiB that no rule reads",
+        **{f"{kind}_4_kib": f"a tool call of 4 KiB, {words}" for kind, words in _BODIES.items()},
+    }
+    without = numbers["check_without_body_us"]
+    return table(
+        ("whole check with its log line", "us", "to one without a body"),
+        (
+            (words, figure(numbers[f"check_{name}_us"]), figure(numbers[f"check_{name}_us"] / without))
+            for name, words in names.items()
+            if f"check_{name}_us" in numbers
+        ),
+    )

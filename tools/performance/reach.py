@@ -49,6 +49,10 @@ def _of_check(key: str) -> Value:
     return lambda results, build: results.number(f"check-{build}", key)
 
 
+def _of_bodies(key: str) -> Value:
+    return lambda results, build: results.number(f"bodies-{build}", key)
+
+
 TARGETS: Final = (
     Target(
         "check with its log line, in the process, token known",
@@ -115,6 +119,51 @@ TARGETS: Final = (
         1.5,
         "s",
         lambda results, build: results.number(f"start-{build}", "ready_s"),
+    ),
+    *(
+        Target(what, limit, unit, _of_bodies(key))
+        for what, limit, unit, key in (
+            ("check without a body, bodies on to off", 1.0, "times", "without_body_to_bodies_off"),
+            (
+                "check with a body of 4 KiB that no rule reads, bodies on to off",
+                1.0,
+                "times",
+                "unread_to_bodies_off",
+            ),
+            ("reading a tool call of 4 KiB, most of it text", 2.0, "us a KiB", "read_text_4_kib_us_a_kib"),
+            ("the same, 64 KiB", 2.0, "us a KiB", "read_text_64_kib_us_a_kib"),
+            (
+                "reading a tool call of 4 KiB, a list of records",
+                2.0,
+                "us a KiB",
+                "read_records_4_kib_us_a_kib",
+            ),
+            ("the same, 64 KiB", 2.0, "us a KiB", "read_records_64_kib_us_a_kib"),
+            (
+                "check of a tool call of 4 KiB, most of it text, to one without a body",
+                1.3,
+                "times",
+                "text_to_without_body",
+            ),
+            (
+                "the same without blanks, as the SDKs of MCP write it",
+                1.3,
+                "times",
+                "text_compact_to_without_body",
+            ),
+            (
+                "check of a tool call of 4 KiB, a list of records, to one without a body",
+                1.3,
+                "times",
+                "records_to_without_body",
+            ),
+            (
+                "the same without blanks, as the SDKs of MCP write it",
+                1.3,
+                "times",
+                "records_compact_to_without_body",
+            ),
+        )
     ),
     *(
         Target(what, limit, unit, partial(_of_policies, path), result="policies")

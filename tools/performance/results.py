@@ -10,7 +10,7 @@ BUILDS: Final = ("optimised", "unoptimised")
 """How the interpreter was built: with profile-guided optimisation or without; part of a result's name."""
 
 SHOWN: Final = (
-    *(f"{name}-{build}" for name in ("requests", "check", "start") for build in BUILDS),
+    *(f"{name}-{build}" for name in ("requests", "check", "start", "bodies") for build in BUILDS),
     "client",
     "hostile",
     "policies",

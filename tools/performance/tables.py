@@ -149,5 +149,6 @@ TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "whole": _whole,
     "hostile": other_tables.hostile,
     "policies": other_tables.policies,
+    "bodies": other_tables.bodies,
     "soak": other_tables.soak,
 }
