@@ -76,12 +76,17 @@ def member(body: Any, path: str) -> Any:
 
 
 def nested(one: str, other: str) -> bool:
-    """Tell whether one field of a form is a part of the other one."""
-    first, second = (
-        [loose(part) for part in re.split(r"\[|\.", name.rstrip("[]."))] for name in (one, other)
-    )
+    """Tell whether one field of a form is another one, or a part of it."""
+    if one == other:
+        return False
+    first, second = map(steps, (one, other))
     shorter = min(len(first), len(second))
-    return first != second and first[:shorter] == second[:shorter]
+    return first[:shorter] == second[:shorter]
+
+
+def steps(field: str) -> list[str]:
+    named = re.sub(r"\][^\[]*", "", field) if "[" in field else field
+    return [loose(part) for part in re.split(r"\[|\.", named.strip("[]."))]
 
 
 def loose(name: str) -> str:

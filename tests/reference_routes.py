@@ -1,5 +1,6 @@
 """A plain implementation of requests and routes (policy language, sections Attributes and Routes)."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -105,7 +106,10 @@ def read_query(raw: str) -> dict[str, list[str]] | None:
                 [decoded_value] * (2 if has_control(decoded_value) else 1)
             )
             if "[" in decoded_name:
-                values.setdefault(decoded_name.split("[")[0], []).extend(["a part", "a part"])
+                for whole in {re.sub(r"^\[([^\]]*).*|\[.*", r"\1", decoded_name, flags=re.DOTALL)} | set(
+                    re.findall(r"^([^\[]*\[[^\]]*\]).", decoded_name, flags=re.DOTALL)
+                ):
+                    values.setdefault(whole, []).extend(["a part", "a part"])
     return values
 
 

@@ -98,8 +98,19 @@ def read_query(raw: str) -> Query | None:
 
 
 def _in_parts(names: Collection[str]) -> frozenset[str]:
-    """Return what PHP, Ruby's Rack and Node's qs make a list or an object of: `a`, where there is `a[]`."""
-    return frozenset(name.partition("[")[0] for name in names if "[" in name)
+    """Return what PHP, Ruby's Rack and Node's qs make a list or an object of: `a`, where there is `a[]`.
+
+    To qs `[a]` is `a`, too, and what follows the last bracket says nothing.
+    """
+    found: set[str] = set()
+    for name in names:
+        if "[" in name:
+            whole, _, rest = name.partition("[")
+            part, bracket, more = rest.partition("]")
+            found.add(whole or part)
+            if more:
+                found.add(f"{whole}[{part}{bracket}")
+    return frozenset(found)
 
 
 def _decoded(text: str) -> str:

@@ -7,6 +7,7 @@ digits of a number they keep (RFC 8259 6), and in what they make of control char
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 
@@ -43,6 +44,9 @@ MAX_DEPTH: Final = 32
 MAX_ENTRIES: Final = 1_000
 """Of a list, lists in it included; one with more is not compared: each entry costs time."""
 
+MAX_BRACKETS: Final = 8
+"""Of the name of a form's field; a form with more in one is not read."""
+
 _FORM: Final = BodyForm.FORM  # looked up in its class, a member of an enumeration costs a call
 _NOT_ASKED: Final = object()
 _LARGEST_INTEGER: Final = 2**53 - 1
@@ -65,7 +69,7 @@ def read_body(content: bytes, form: BodyForm, headers: McpHeaders = NO_HEADERS) 
             query = read_query(content.decode("ascii"))
         except UnicodeDecodeError:
             return None
-        return None if query is None or not are_comparable("".join(query.names)) else FormBody(query)
+        return FormBody(query) if query is not None and _are_comparable_fields(query.names) else None
     quickly = read_fast(content, MAX_DEPTH)
     if quickly is not None:
         return JsonBody(quickly, headers)
@@ -190,7 +194,7 @@ class FormBody:
         """Take the fields."""
         self._query = query
         self._counts = Counter(map(folded, query.names))
-        self._parts = tuple(_part(name) for name in query.names if _INTO.search(name))
+        self._parts = {name: _part(name) for name in query.names if _INTO.search(name)}
 
     def message(self) -> None:
         """Return nothing: a form is not a message."""
@@ -213,16 +217,27 @@ class FormBody:
         if self._counts[folded(name)] != (found is not ABSENT):
             return UNKNOWN
         # `a[b]` or `a.b` is a part of `a` to PHP, Ruby's Rack, Node's qs and Spring.
-        inside = _part(name) + _STEP
-        if any(part.startswith(inside) for part in self._parts):
-            return UNKNOWN
+        part = _part(name)
+        inside = part + _STEP
+        for other, read in self._parts.items():
+            if other != name and (read == part or read.startswith(inside)):
+                return UNKNOWN
         is_part = any(folded(name[: step.start()]) in self._counts for step in _INTO.finditer(name))
         return UNKNOWN if is_part else found
 
 
+def _are_comparable_fields(names: Collection[str]) -> bool:
+    return are_comparable("".join(names)) and all(name.count("[") <= MAX_BRACKETS for name in names)
+
+
 def _part(name: str) -> str:
-    """Return the name of a field with `_STEP` where `[` or `.` lead into a value, folded otherwise."""
-    return folded(name.replace("[", _STEP).replace(".", _STEP)).rstrip(_STEP)
+    """Return the name of a field with `_STEP` where `[` or `.` lead into a value, folded otherwise.
+
+    What stands between `]` and the next `[` says nothing.
+    """
+    whole, *parts = name.split("[")
+    steps = _STEP.join((whole, *(part.partition("]")[0] for part in parts)))
+    return folded(steps.replace(".", _STEP)).strip(_STEP)
 
 
 WholeBody = JsonBody | FormBody

@@ -45,8 +45,10 @@ from tests.reference_routes import read_query as read_plainly
         ("b&bb&q&b", {"q": "", "b": UNKNOWN, "bb": ""}),
         ("q=a&q", {"q": UNKNOWN}),
         ("q=a?b/c", {"q": "a?b/c"}),
+        ("[q]=a", {"q": UNKNOWN}),
+        ("q[x]%3Da", {"q": UNKNOWN, "q[x]": UNKNOWN}),
         ("q[]=a", {"q": UNKNOWN, "q[]": "a"}),
-        ("q=a&q%5Bx%5D[y]=b&qq=c", {"q": UNKNOWN, "qq": "c", "q[x][y]": "b", "q[x]": ABSENT}),
+        ("q=a&q%5Bx%5D[y]=b&qq=c", {"q": UNKNOWN, "qq": "c", "q[x][y]": "b", "q[x]": UNKNOWN}),
     ],
 )
 def test_a_query_name_is_decoded(raw: str, values: Mapping[str, object]) -> None:

@@ -182,6 +182,10 @@ def test_a_list_with_very_many_entries_is_not_compared(entries: list[object], *,
         (b"a[b]=1&a=2", "a[b]", UNKNOWN, None),
         (b"a[b]=1&a[b][c]=2", "a[b]", UNKNOWN, None),
         (b"!a=1", "a", UNKNOWN, None),
+        (b"b=1&[a]=2", "a", UNKNOWN, None),
+        (b"a[b]=1&a[b]c=2", "a[b]", UNKNOWN, None),
+        (b"a[b]%3D1", "a[b]", UNKNOWN, None),
+        (b"a[b]c[d]=1", "a[b]", UNKNOWN, None),
     ],
 )
 def test_fields_of_forms(content: bytes, name: str, value: object, exists: bool | None) -> None:
@@ -196,7 +200,8 @@ POLYGLOTS = [b'{"a": "x", "b": "&a=y&c="}', b' \n[{"a": "&a=y&c="}]', b'"&a=y"']
 
 
 @pytest.mark.parametrize(
-    "content", [b"a=%", b"a=%zz", b"a=1;b=2", b"a=\xff", b"a=%ff", b"a%00=1", *POLYGLOTS]
+    "content",
+    [b"a=%", b"a=%zz", b"a=1;b=2", b"a=\xff", b"a=%ff", b"a%00=1", b"a" + b"[b]" * 9 + b"=1", *POLYGLOTS],
 )
 def test_a_form_that_is_not_well_formed_is_not_read(content: bytes) -> None:
     assert read_body(content, FORM) is None
