@@ -209,8 +209,8 @@ def _cell(
     allow: dict[str, list[str]] = {}
     deny: dict[str, list[str]] = {}
     for rule in rules:
-        rule_id, sub, kind, _, _, _, effect = rule
-        written = (sub, kind, effect)
+        rule_id, effect = rule.id, rule.effect
+        written = (rule.sub, rule.sub_kind, effect)
         names = subjects.get(written)
         if names is None:
             names = subjects[written] = _indexed_subjects(rule)

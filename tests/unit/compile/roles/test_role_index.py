@@ -2,6 +2,7 @@
 
 import random
 from itertools import pairwise
+from typing import NamedTuple, cast
 
 import pytest
 
@@ -273,3 +274,24 @@ def test_names_that_only_denies_count_on() -> None:
     outcome = found.decide_in(cells, ("role:x", "role:y"), authenticated=True)
     assert outcome is not None
     assert outcome.rule_id == "b"
+
+
+class RuleOfALaterVersion(NamedTuple):
+    """A role rule with a member that this version does not have."""
+
+    id: str
+    sub: str
+    sub_kind: SubjectKind
+    dom: str
+    obj: str
+    act: str
+    effect: Effect
+    note: str | None = None
+
+
+def test_a_member_that_a_later_version_adds_to_rules_changes_no_decision() -> None:
+    rule = RuleOfALaterVersion("a", "x", SubjectKind.ROLE, "*", "doc", "read", Effect.ALLOW, note="why")
+    found = RoleIndex.of([cast("RoleRule", rule)], MODEL)
+    outcome = found.decide(("role:x",), authenticated=True, dom="d1", obj="doc", act="read")
+    assert outcome is not None
+    assert outcome.rule_id == "a"
