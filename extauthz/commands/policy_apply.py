@@ -41,7 +41,7 @@ class ApplyArguments:
 
 
 class _StopError(Exception):
-    """Ends the command with a status; everything was said."""
+    """Ends the command with a status; every problem has been printed."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)

@@ -133,7 +133,7 @@ def _member(change: MemberChange) -> str:
 def _shown(value: Any) -> str:
     text = encode_json(value)
     if not text.isprintable():
-        # A terminal would obey some of these characters, or show others in another order.
+        # A terminal takes some of these characters for commands, or shows others in another order.
         text = json.dumps(_floats(value), sort_keys=True, separators=(",", ":"))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 

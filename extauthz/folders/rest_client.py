@@ -129,7 +129,7 @@ class RestClient:
         `Retry-After` or a pause that doubles.
 
         Raises:
-            NoAnswerError: there was no answer at the last attempt.
+            NoRestAnswerError: there was no answer at the last attempt.
             NotTheApiError: the answer is not the API's.
         """
         target = self._access.parts.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
@@ -167,7 +167,7 @@ class RestClient:
     ) -> Answer:
         connection = self._open(timeout_s)
         late = threading.Event()
-        # A timeout of each read would let an answer that drips go on without end.
+        # A timeout of each read would let an answer that arrives byte by byte go on without end.
         watch = threading.Timer(timeout_s, _end, (connection, late))
         watch.daemon = True
         watch.start()

@@ -1,4 +1,4 @@
-"""Connections over TLS for uvicorn: handshakes with a time limit, counted, and never in the way of others.
+"""Connections over TLS for uvicorn: handshakes with a time limit, counted, while other connections go on.
 
 asyncio's own server waits a minute for a handshake and tells nothing of it before it is done, so that clients
 that send nothing could take every descriptor of the process.

@@ -212,7 +212,7 @@ async def test_a_client_is_open_until_its_last_user_is_done() -> None:
         await asyncio.to_thread(calls)
 
 
-def test_an_answer_that_drips_is_given_up_on_in_time() -> None:
+def test_an_answer_that_arrives_byte_by_byte_is_given_up_in_time() -> None:
     """Each read of the answer succeeds; the request as a whole is bounded all the same."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
