@@ -268,14 +268,17 @@ def _parts(found: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]
 async def _documents(
     connection: Connection, table: Table, tenant: str, condition: str = "", *arguments: object
 ) -> list[Document]:
-    return table.documents(await _records(connection, table, tenant, condition, *arguments))
+    found: list[Document] = []
+    async for records in _in_parts(connection, table, tenant, condition, *arguments):
+        # Records are freed part by part: all at once, no other thread would run meanwhile.
+        found += table.documents(records)
+    return found
 
 
-async def _records(
+async def _in_parts(
     connection: Connection, table: Table, tenant: str, condition: str = "", *arguments: object
-) -> list[asyncpg.Record]:
-    """Return all rows, read in parts: a statement has a timeout, and a tenant may have a million rows."""
-    found: list[asyncpg.Record] = []
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """Yield all rows, read in parts: a statement has a timeout, and a tenant may have a million rows."""
     after = _LEAST_ID
     while True:
         part = await connection.fetch(
@@ -287,9 +290,9 @@ async def _records(
             *arguments,
             timeout=_ROWS_WITHIN_S,
         )
-        found += part
+        yield part
         if len(part) < _ROWS_A_STATEMENT:
-            return found
+            return
         after = UUID(part[-1]["id"])
 
 
