@@ -8,6 +8,9 @@ import re
 import string
 from typing import Final
 
+MAX_URI: Final = 2_048
+"""Characters; a longer URI is not examined: each template of a path is compared with it."""
+
 _PARTS: Final = re.compile(
     r"([a-z][a-z0-9+.-]*):(//[^/?#]*)?([^?#]*)((?:[?#][A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)?)", re.ASCII
 )
@@ -26,7 +29,7 @@ _NUMBER: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)?")
 
 def is_normal_uri(text: str) -> bool:
     """Tell whether no normalization changes a URI, the case of the authority of other schemes aside."""
-    found = _PARTS.fullmatch(text)
+    found = _PARTS.fullmatch(text) if len(text) <= MAX_URI else None
     if found is None:
         return False
     scheme, authority, path, rest = found.groups()

@@ -33,6 +33,8 @@ class UriTemplate(NamedTuple):
     """A URI with `{name}` for text of unreserved characters; `literal` counts the others."""
 
     shape: str
+    before: str
+    """What is before its first parameter."""
     names: tuple[str, ...]
     literal: int
     pattern: Any
@@ -50,7 +52,7 @@ class UriTemplate(NamedTuple):
         if any(not literal for literal in literals[1:-1]):
             return "between two parameters there is some text"
         shape = "{}".join(literals)
-        return cls(shape, names, len(shape), re2.compile(_VALUE.join(map(re2.escape, literals))))
+        return cls(shape, literals[0], names, len(shape), re2.compile(_VALUE.join(map(re2.escape, literals))))
 
 
 class Covered(NamedTuple, Generic[_Entry]):
@@ -116,7 +118,9 @@ class McpRoutes(Generic[_Entry]):
 
     def _of_template(self, method: str, uri: str) -> Covered[_Entry] | None:
         for of_method, template, entry in self.templates:
-            matched = template.pattern.fullmatch(uri) if of_method == method else None
+            if of_method != method or not uri.startswith(template.before):
+                continue
+            matched = template.pattern.fullmatch(uri)
             if matched is not None:
                 return Covered(entry, dict(zip(template.names, matched.groups(), strict=True)))
         return None

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import Url
 
-from extauthz.domain.normal_uri import is_normal_uri, with_lower_authority
+from extauthz.domain.normal_uri import MAX_URI, is_normal_uri, with_lower_authority
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from extauthz.domain.normal_uri import is_normal_uri, with_lower_authority
         "https://example.com/",
         "https://example.com:8443/a;b=c?d",
         "x+y://h:80/",
+        "note:" + "a" * (MAX_URI - 5),
     ],
 )
 def test_a_normal_form(text: str) -> None:
@@ -69,7 +70,8 @@ def test_a_normal_form(text: str) -> None:
         "file:/etc/passwd",
         "file://localhost/etc/passwd",
         "file://host/share",
-        "https://" + "a" * 50_000 + "!/",
+        "https://" + "a" * 2_000 + "!/",
+        "note:" + "a" * MAX_URI,
     ],
 )
 def test_another_form(text: str) -> None:
