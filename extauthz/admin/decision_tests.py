@@ -1,5 +1,6 @@
 """`POST /api/v1/decisions/{id}/test`: a policy test of a recorded decision."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -7,10 +8,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.decisions import not_recorded
+from extauthz.admin.past_view import view_of
 from extauthz.admin.policy_tests import PATH, TESTS, Expectation, PolicyTestDocument, PolicyTestOut
 from extauthz.cases.recorded_case import NoCaseError, case_of
 from extauthz.domain.problem import Problem
 from extauthz.domain.time_text import rfc3339
+from extauthz.recording.explain_shape import explain_shape
+from extauthz.recording.not_known import NotKnown
+from extauthz.recording.shape import BODY, MCP_METHOD, MCP_NAME
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import row_reply
 from extauthz.rest.authorization import Permission
@@ -36,6 +41,7 @@ class DecisionTest(doc.BodyModel):
     ] = None
 
 
+_OF_BODIES: Final = (BODY, MCP_METHOD, MCP_NAME)
 router: Final = APIRouter(tags=["Policy tests"], route_class=Operation)
 
 
@@ -49,7 +55,7 @@ async def create_test_of_decision(
     It has the caller and the request as they were recorded, at the time of the decision, and expects the
     same decision unless `expect` says otherwise. 404 for a decision whose id is not kept; 422 where a part
     of the request was not kept, or a credential was refused. Bodies are never kept, but for the method and
-    name of an MCP message, which the test has; rules that read more of one find that unknown.
+    name of an MCP message, which the test has: 422 where the policies of now read more of one.
     """
     ctx.check_precondition(None)
     decision_id = ctx.row_id("recorded decision")
@@ -59,6 +65,11 @@ async def create_test_of_decision(
     if found is None:
         raise not_recorded(decision_id)
     moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
+    view = await view_of(ctx, None)
+    explained = await asyncio.to_thread(explain_shape, found.shape, view.snapshot, moment.timestamp())
+    lacks = explained.answer.slot if isinstance(explained.answer, NotKnown) else ""
+    if lacks.startswith(_OF_BODIES):
+        raise invalid([Problem("", f"no test can be made of this decision: {lacks} was not kept")])
     name = None if body is None else body.name
     try:
         case: dict[str, Any] = case_of(

@@ -112,6 +112,22 @@ async def test_a_recorded_message_becomes_the_body_of_a_test(database: "Database
         assert [each["differences"] for each in results["tests"]] == [[]] * len(names)
 
 
+async def test_a_decision_for_which_policies_read_the_body_makes_no_test(database: "Database") -> None:
+    async with rest(database) as api:
+        (await api.post("/api/v1/resources", ORDERS)).succeeded(201)
+        (await api.post(RULES, rule(sub="reader", **ON_ORDERS))).succeeded(201)
+        condition = {"type": "CONDITION", "attribute": "request.body.amount", "operator": "gt", "value": 7}
+        policy = {"name": "x", "resource": ORDERS["name"], "effect": "deny", "rule_data": condition}
+        made = (await api.post("/api/v1/abac/policies", policy)).succeeded(201)
+        assert await api.services.wait_for("default", made.revision, 5)
+        (name,) = await recorded(api, shape(), revision=made.revision)
+        refused = (await api.post(f"{DECISIONS}/{name}/test")).problem(422)["errors"][0]["message"]
+        assert "request.body.amount" in refused
+        (await api.delete(f"/api/v1/abac/policies/{made.body['id']}")).succeeded(204)
+        assert await api.services.wait_for("default", made.revision + 1, 5)
+        (await api.post(f"{DECISIONS}/{name}/test")).succeeded(201)
+
+
 def message_shape(method: str, name: str) -> Shape:
     plain = shape(template="/mcp", slots=tuple(each for each in shape().slots if each[0] != "{id}"))
     return with_slots(plain, mcp__method=method, mcp__name=name, request__method='"POST"')
