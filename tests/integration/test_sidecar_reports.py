@@ -348,7 +348,7 @@ def bodies_of(written: Any) -> list[str]:
         (
             {"condition_body_max": 9, "request_bodies": "none"},
             (9, "none"),
-            "has seen a request a body yet",
+            "has seen a request with",
         ),
         (
             {"condition_body_max": 9, "request_bodies": "unreadable"},
