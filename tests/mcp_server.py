@@ -1,14 +1,22 @@
-"""An MCP server on the official SDK: `python -m tests.mcp_server PORT [--json]`.
+"""An MCP server on the official SDK: `python -m tests.mcp_server PORT [--json] [--handshake]`.
 
-Each answer says what was called. Without `--json` answers are streams.
+Each answer says what was called. Without `--json` answers are streams; with `--handshake` it speaks only the
+protocols before 2026-07-28.
 """
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
+import uvicorn
 from mcp.server import MCPServer
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+MODERN = b"2026-07-28"
 
 server = MCPServer("invoices")
 
@@ -49,6 +57,12 @@ def report(year: str, name: str) -> str:
     return f"{name} of {year}"
 
 
+@server.resource("reports://latest", name="latest")
+def latest() -> str:
+    """Return the latest report."""
+    return "latest"
+
+
 @server.prompt(name="greeting")
 def greeting() -> str:
     """Return a prompt."""
@@ -61,7 +75,29 @@ async def root(_: Request) -> Response:
     return Response()
 
 
-if __name__ == "__main__":
+class HandshakeOnly:
+    """An application that refuses the newer era of the protocol, as servers from before it do."""
+
+    def __init__(self, app: "ASGIApp") -> None:
+        """Take the application of both eras."""
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer a request."""
+        if (b"mcp-protocol-version", MODERN) in scope.get("headers", ()):
+            error = {"code": -32600, "message": "Bad Request: Unsupported protocol version"}
+            refusal = JSONResponse({"jsonrpc": "2.0", "id": "server-error", "error": error}, 400)
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def serve(app: "ASGIApp", arguments: list[str]) -> None:
+    """Serve an application at the port that is the first argument."""
     logging.disable()
-    as_json = "--json" in sys.argv
-    server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_response=as_json)
+    wrapped = HandshakeOnly(app) if "--handshake" in arguments else app
+    uvicorn.run(wrapped, host="127.0.0.1", port=int(arguments[0]), log_level="critical")
+
+
+if __name__ == "__main__":
+    serve(server.streamable_http_app(json_response="--json" in sys.argv), sys.argv[1:])

@@ -1,4 +1,4 @@
-"""`extauthz mcp import`: the tools of an MCP server as resources and routes, one a tool, none allowed."""
+"""`extauthz mcp import`: what an MCP server lists as resources and routes, one each, none allowed."""
 
 import sys
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from extauthz.commands.mcp_tools_list import NoListError, listed_tools, url_problem
+from extauthz.commands.mcp_server_lists import NoListError, server_lists, url_problem
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, print_json, unreadable
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.domain.one_line import one_line
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.strict_json import JsonRejected, read_json
-from extauthz.importing.mcp_tools import NoToolsError, import_tools, tools_of
+from extauthz.importing.mcp_lists import NoListsError, ServerLists, import_lists, lists_of
 from extauthz.importing.written_yaml import policies_text
 from extauthz.settings.secret_files import SecretFileError, read_secret_file
 
@@ -36,28 +36,28 @@ class McpImportArguments:
 
 
 def run(environ: Mapping[str, str], given: McpImportArguments) -> int:
-    """Import; return OK where every tool was taken, FAILED where one was not or the server gave no list."""
+    """Import; return OK where everything was taken, FAILED where not, or the server gave no lists."""
     is_url = "://" in given.source
     try:
-        tools = _asked(environ, given.source) if is_url else _read(given.source)
+        lists = _asked(environ, given.source) if is_url else _read(given.source)
     except _UsageError as error:
         return fail(str(error), BAD_USAGE)
     except NoListError as error:
         return fail(f"{given.source}: {error}")
-    except NoToolsError as error:
+    except NoListsError as error:
         return fail(f"{given.source}: {error}", BAD_USAGE)
     except OSError as error:
         return unreadable(error.filename or given.source, error)
     parts = urlsplit(given.source) if is_url else None
     service = given.service or (parts.hostname if parts is not None else None) or "mcp"
     path = given.path or (parts.path if parts is not None else "") or "/mcp"
-    imported = import_tools(tools, source=given.source, service=service, path=path, host=given.host)
+    imported = import_lists(lists, source=given.source, service=service, path=path, host=given.host)
     parsed = parse_policy_set(imported.policies(), Reading())
     if not isinstance(parsed, PolicySet):
         return fail("; ".join(map(str, parsed[:5])), BAD_USAGE)
     if given.as_json:
         return print_json(not imported.not_taken, **imported.to_json(), policies=imported.policies())
-    header = [f"The tools of {given.source}", "docs/mcp.md says what the routes cover."]
+    header = [f"What {given.source} lists", "docs/mcp.md says what the routes cover."]
     sys.stdout.write(policies_text(imported, header))
     sys.stdout.flush()
     for each in imported.not_taken:
@@ -69,7 +69,7 @@ class _UsageError(Exception):
     """What is wrong with the arguments or variables."""
 
 
-def _asked(environ: Mapping[str, str], url: str) -> list[Mapping[str, object]]:
+def _asked(environ: Mapping[str, str], url: str) -> ServerLists:
     token = environ.get(TOKEN) or None
     if environ.get(TOKEN_FILE):
         if token is not None:
@@ -87,18 +87,21 @@ def _asked(environ: Mapping[str, str], url: str) -> list[Mapping[str, object]]:
     ca_file = Path(environ[CA_FILE]) if environ.get(CA_FILE) else None
     if ca_file is not None and not ca_file.is_file():
         raise _UsageError(f"{CA_FILE} {str(ca_file)!r} is not a file of certificates in PEM")
-    return list(tools_of({"tools": listed_tools(url, token=token, ca_file=ca_file)}))
+    try:
+        return lists_of(server_lists(url, token=token, ca_file=ca_file))
+    except NoListsError as error:
+        raise NoListError(str(error)) from None
 
 
-def _read(source: str) -> list[Mapping[str, object]]:
+def _read(source: str) -> ServerLists:
     if source == _STDIN:
         content = sys.stdin.buffer.read(_MAX_BYTES + 1)
     else:
         with Path(source).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise NoToolsError(f"longer than {_MAX_BYTES} octets")
+        raise NoListsError(f"longer than {_MAX_BYTES} octets")
     document = read_json(content, max_depth=64)
     if isinstance(document, JsonRejected):
-        raise NoToolsError(f"not JSON that can be read: {document.problem}")
-    return list(tools_of(document))
+        raise NoListsError(f"not JSON that can be read: {document.problem}")
+    return lists_of(document)

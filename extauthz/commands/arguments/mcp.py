@@ -18,13 +18,16 @@ def add(commands: "Commands") -> None:
     importing = command(
         mcp,
         "import",
-        "print the tools of an MCP server as resources and routes, one a tool, none allowed",
+        "print the tools, resources and prompts of an MCP server as resources with routes, none allowed",
         page="docs/mcp.md",
         variables=tuple(MCP),
-        failed="a tool could not be taken, or the server gave no list",
+        failed="something could not be taken, or the server gave no lists",
     )
     importing.add_argument(
-        "source", metavar="URL|FILE", help="the server, or a file with its answer to tools/list; - is stdin"
+        "source",
+        metavar="URL|FILE",
+        help="the server, or a file with its answer to tools/list, resources/list, "
+        "resources/templates/list or prompts/list, or a list of such answers; - is stdin",
     )
     importing.add_argument(
         "--service", metavar="NAME", help="the service of the resources (the host of the URL)"

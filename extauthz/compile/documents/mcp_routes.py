@@ -92,11 +92,18 @@ def _is_method(text: str) -> bool:
     return fits or text == ANY_NOTIFICATION
 
 
-def tool_problem(name: str) -> str | None:
-    """Return what the name of a single tool needs; None where a route can have it."""
+def single_problem(method: str, name: str, *, is_template: bool = False) -> str | None:
+    """Return why no route can be about exactly this name of a message; None where one can.
+
+    `is_template` says that a URI is meant as a template, whose `{name}` stands for a part of it.
+    """
+    member = _MEMBERS.get(method, NAME_MEMBERS[method])
     if name == ANY_NAME:
-        return f"another text than {ANY_NAME!r}, which stands for every tool"
-    return _text_problem(name, _MAX_NAME)
+        return f"found {shown(name)}, which in a route stands for every {member}"
+    problem = _problem(member, name, ())
+    if problem is None and member == "uri" and not is_template and "{" in name:
+        problem = "in a route '{name}' stands for a part of the URI"
+    return problem and f"found {shown(name)}, {problem}"
 
 
 def _text_problem(name: str, most: int) -> str | None:
