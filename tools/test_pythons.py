@@ -7,7 +7,8 @@ Looked for are CPython 3.11 to 3.13 on PATH, in the usual folders, and among the
 uv (a launcher on PATH for a version that is switched off leads nowhere, the version itself is found); 3.14 is
 used when every dependency has a wheel for it. One interpreter for each full version gets an environment of
 its own, `.venv-pythons/VERSION`, with the locked dependencies, and runs `tests/unit`, `tests/client`,
-`tests/property`, `tests/wire` and `tests/fuzz`. The exit code is 1 when any of them fails.
+`tests/property`, `tests/wire` and `tests/fuzz`, without `tests/unit/tools` and `tests/unit/tests`: they test
+what only developers run. The exit code is 1 when any test fails.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,8 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 ENVIRONMENTS: Final = ROOT / ".venv-pythons"
 TESTS: Final = ("tests/unit", "tests/client", "tests/property", "tests/wire", "tests/fuzz")
+LEFT_OUT: Final = ("tests/unit/tools", "tests/unit/tests")
+"""Tests of the tools and of the tests' own reference code, which one interpreter runs: that of developers."""
 SUPPORTED: Final = ((3, 11), (3, 12), (3, 13))
 WITH_WHEELS: Final = ((3, 14),)
 """Versions that are tested only when nothing has to be built for them."""
@@ -182,7 +186,20 @@ def run_tests(interpreter: Interpreter, python: Path, arguments: Sequence[str]) 
     }
     cache = ENVIRONMENTS / interpreter.name / ".pytest_cache"
     command = [str(python), "-m", "pytest", "-q", "-n", "auto", "-o", f"cache_dir={cache}", *arguments]
+    command += [f"--ignore={folder}" for folder in LEFT_OUT]
     return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
+
+
+def tested_on(interpreter: Interpreter, prepared: "Future[Path | None]", arguments: Sequence[str]) -> str:
+    """Run the tests in the environment of an interpreter once it is there; return what came of it."""
+    print(f"\n-- CPython {interpreter.name}, {interpreter.executable}", flush=True)
+    began = time.monotonic()
+    python = prepared.result()
+    if python is None:
+        without = interpreter.version[:2] in WITH_WHEELS
+        return "left out: not every dependency has a wheel for it" if without else "FAILED: not installed"
+    outcome = "passed" if run_tests(interpreter, python, arguments) else "FAILED"
+    return f"{outcome} in {time.monotonic() - began:.0f} s"
 
 
 def main() -> int:
@@ -194,23 +211,18 @@ def main() -> int:
     parsed = parser.parse_args()
     tested = probed(parsed.tested) if parsed.tested else None
     outcomes: list[tuple[Interpreter, str]] = []
-    for interpreter in interpreters():
-        if parsed.list:
-            outcomes.append((interpreter, "found"))
-            continue
-        if tested is not None and tested.version == interpreter.version:
-            outcomes.append((interpreter, "passed before, as the version of `make test`"))
-            continue
-        print(f"\n-- CPython {interpreter.name}, {interpreter.executable}", flush=True)
-        began = time.monotonic()
-        python = prepare(interpreter)
-        if python is None:
-            without = interpreter.version[:2] in WITH_WHEELS
-            why = "left out: not every dependency has a wheel for it" if without else "FAILED: not installed"
-            outcomes.append((interpreter, why))
-            continue
-        outcome = "passed" if run_tests(interpreter, python, parsed.tests) else "FAILED"
-        outcomes.append((interpreter, f"{outcome} in {time.monotonic() - began:.0f} s"))
+    found = interpreters()
+    others = [each for each in found if tested is None or each.version != tested.version]
+    # The next one is installed, which is mostly waiting, while tests run on the one before.
+    with ThreadPoolExecutor(max_workers=1) as preparing:
+        prepared = {} if parsed.list else {each: preparing.submit(prepare, each) for each in others}
+        for interpreter in found:
+            if parsed.list:
+                outcomes.append((interpreter, "found"))
+            elif interpreter not in prepared:
+                outcomes.append((interpreter, "passed before, as the version of `make test`"))
+            else:
+                outcomes.append((interpreter, tested_on(interpreter, prepared[interpreter], parsed.tests)))
     print()
     for interpreter, outcome in outcomes:
         print(f"CPython {interpreter.name:8} {outcome:12}  {interpreter.executable}")
