@@ -36,6 +36,11 @@ def ask(postgres: EmbeddedPostgres, statement: str, *arguments: object) -> list[
     return asyncio.run(run())
 
 
+def change(postgres: EmbeddedPostgres, statement: str, *arguments: object) -> None:
+    """Run a statement that changes rows; one that finds none injects no fault."""
+    assert ask(postgres, f"{statement} RETURNING 1", *arguments), statement
+
+
 def sidecar_sessions(postgres: EmbeddedPostgres) -> list[int]:
     """Return the processes of the sessions in which sidecars follow the policies."""
     rows = ask(postgres, "SELECT pid FROM pg_stat_activity WHERE application_name = $1", SIDECAR)
@@ -150,17 +155,17 @@ def hold_tables(stack: FaultyStack) -> Iterator[None]:
 def revision_put_back(stack: FaultyStack) -> Iterator[None]:
     """Give the tenant a lower revision, as a careless repair does; newer change records stay."""
     assert stack.postgres is not None
-    ask(stack.postgres, "UPDATE tenants SET revision = revision - 2")
+    change(stack.postgres, "UPDATE tenants SET revision = revision - 2")
     yield
-    ask(stack.postgres, "UPDATE tenants SET revision = revision + 2")
+    change(stack.postgres, "UPDATE tenants SET revision = revision + 2")
 
 
 @contextlib.contextmanager
 def missing_change_records(stack: FaultyStack) -> Iterator[None]:
     """Raise the revision without a record of what changed."""
     assert stack.postgres is not None
-    ask(stack.postgres, "DELETE FROM policy_changes")
-    ask(stack.postgres, "UPDATE tenants SET revision = revision + 5")
+    change(stack.postgres, "DELETE FROM policy_changes")
+    change(stack.postgres, "UPDATE tenants SET revision = revision + 5")
     yield
 
 
@@ -168,7 +173,7 @@ def missing_change_records(stack: FaultyStack) -> Iterator[None]:
 def new_epoch(stack: FaultyStack) -> Iterator[None]:
     """Change the epoch, as `extauthz migrate --new-epoch` does after a database is restored."""
     assert stack.postgres is not None
-    ask(stack.postgres, "UPDATE cluster_state SET epoch = gen_random_uuid()")
+    change(stack.postgres, "UPDATE cluster_state SET epoch = gen_random_uuid()")
     yield
 
 
@@ -176,16 +181,12 @@ def new_epoch(stack: FaultyStack) -> Iterator[None]:
 def corrupt_policy(stack: FaultyStack) -> Iterator[None]:
     """Store an attribute policy whose condition no version understands."""
     assert stack.postgres is not None
-    ask(
-        stack.postgres,
-        "UPDATE attribute_policies SET rule_data = jsonb_set(rule_data, '{operator}', '\"resembles\"')"
-        " WHERE name = 'Nobody reads a sealed invoice'",
+    ((row, before),) = ask(
+        stack.postgres, "SELECT id, rule_data::text FROM attribute_policies WHERE priority = 100"
     )
-    ask(stack.postgres, "UPDATE tenants SET revision = revision + 1")
+    corrupt = "UPDATE attribute_policies SET rule_data = jsonb_set(rule_data, '{operator}', '\"resembles\"')"
+    change(stack.postgres, f"{corrupt} WHERE id = $1", row)
+    change(stack.postgres, "UPDATE tenants SET revision = revision + 1")
     yield
-    ask(
-        stack.postgres,
-        "UPDATE attribute_policies SET rule_data = jsonb_set(rule_data, '{operator}', '\"startsWith\"')"
-        " WHERE name = 'Nobody reads a sealed invoice'",
-    )
-    ask(stack.postgres, "UPDATE tenants SET revision = revision + 1")
+    change(stack.postgres, "UPDATE attribute_policies SET rule_data = $2::jsonb WHERE id = $1", row, before)
+    change(stack.postgres, "UPDATE tenants SET revision = revision + 1")

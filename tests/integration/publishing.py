@@ -121,7 +121,11 @@ async def stored(address: "DatabaseAddress") -> Snapshot:
 
 
 async def behind_our_back(superuser: "DatabaseAddress", *statements: str) -> None:
-    """Run SQL as the superuser, whom no row-level security binds, in one transaction."""
+    """Run SQL as the superuser, whom no row-level security binds, in one transaction.
+
+    A statement that changes no row damages nothing, and fails here.
+    """
     async with connected(superuser) as connection, connection.transaction():
         for statement in statements:
-            await connection.execute(statement)
+            done = await connection.execute(statement)
+            assert done not in {"UPDATE 0", "DELETE 0", "INSERT 0 0"}, statement
