@@ -61,7 +61,10 @@ def _phrase(text: str) -> str:
 
 WORDING: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # Quoted, it is the user of that name.
-    (re.compile(_phrase("(?<![\"'`])nobody(?![\"'`](?!s ))")), "'no caller', 'no client', 'no principal'"),
+    (
+        re.compile(_phrase("(?:(?<![\"'`])nobody|nobody(?![\"'`]))")),
+        "'no caller', 'no client', 'no principal'",
+    ),
     (re.compile(_phrase("(?:some|any|every)body")), "name the caller, client, peer or principal"),
     (re.compile(_phrase("who(?:m|so)?ever")), "name the caller, client, peer, principal or author"),
     (

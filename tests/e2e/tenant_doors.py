@@ -18,7 +18,7 @@ HOST, TOKEN, OVER_HTTP = "host", "token", "http"
 GRPC_DOORS = (HOST, TOKEN)
 """Those that carry the words of the proxy (`CONTEXTS`)."""
 DOORS = (*GRPC_DOORS, OVER_HTTP)
-UNOWNED = "nobody.local"
+UNOWNED = "unowned.local"
 
 CONTEXTS: dict[str, Mapping[str, str]] = {
     **{f"tenant {slug}": {"tenant": slug} for slug in ALL_TENANTS},

@@ -12,6 +12,9 @@ from tools.check_words import ROOT, findings, is_examined
     "text",
     [
         "Nobody may read it.",
+        '"nobody in particular"',
+        "'for nobody'",
+        "is nobody's until then",
         "somebody else's keys",
         "a deny for everybody",
         "Whoever reads it",
