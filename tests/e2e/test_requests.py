@@ -26,8 +26,9 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokens(stack: Stack) -> Mapping[str, str]:
+    """Return tokens of the current keys: other tests rotate them, and two rotations retire a key."""
     return stack.people.named()
 
 
