@@ -1,5 +1,6 @@
 """A worker, measured by its client and by the kernel."""
 
+import atexit
 import contextlib
 import os
 import time
@@ -55,9 +56,20 @@ def pin(pid: int, core: int) -> None:
 
 
 def prefer(pid: int) -> None:
-    """Let the kernel prefer a process and its session to other work of the machine, where that is allowed."""
+    """Let the kernel prefer a process and its session to other work of the machine, where that is allowed.
+
+    Until this process ends: its session is the shell's, which would starve what it starts later.
+    """
+    place = Path(f"/proc/{pid}/autogroup")
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text("-20")
+        before = place.read_text().split()[-1]
+        place.write_text("-20")
+        atexit.register(_restore, place, before)
+
+
+def _restore(place: Path, before: str) -> None:
+    with contextlib.suppress(OSError):
+        place.write_text(before)
 
 
 def cpu_s(pid: int) -> float:
