@@ -49,6 +49,11 @@ _fork_and_execute: Final[Callable[..., int] | None] = getattr(subprocess, "_fork
 """None on an interpreter whose `subprocess` names it otherwise: then every start is executed."""
 
 
+def _start_with(function: Callable[..., int] | None) -> None:
+    """Have `subprocess` start processes with a function that takes what `_posixsubprocess.fork_exec` does."""
+    subprocess._fork_exec = function  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a process is started with; `descriptors` are the numbers in it of those that are sent along."""
@@ -81,7 +86,7 @@ class ForkServer:
 
     def use(self) -> None:
         """Have `subprocess` start programs of extauthz by forks."""
-        subprocess._fork_exec = self.start_process  # type: ignore[attr-defined]
+        _start_with(self.start_process)
 
     def fork(self, start: Start, sent: list[int]) -> int:
         """Return the process id of a new child of this process.
@@ -123,11 +128,11 @@ class ForkServerOnDemand:
         if _fork_and_execute is None:
             yield
             return
-        subprocess._fork_exec = self._start_process  # type: ignore[attr-defined]
+        _start_with(self._start_process)
         try:
             yield
         finally:
-            subprocess._fork_exec = _fork_and_execute  # type: ignore[attr-defined]
+            _start_with(_fork_and_execute)
 
     def close(self) -> None:
         """End the process, if it was started."""
@@ -143,7 +148,7 @@ class ForkServerOnDemand:
         return self._server.start_process(*arguments)
 
     def _new_server(self) -> ForkServer:
-        subprocess._fork_exec = _fork_and_execute  # type: ignore[attr-defined]
+        _start_with(_fork_and_execute)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         module = "tests.fork_server_process"
         with theirs:
@@ -155,7 +160,7 @@ class ForkServerOnDemand:
                 pass_fds=[descriptor],
                 start_new_session=True,
             )
-        subprocess._fork_exec = self._start_process  # type: ignore[attr-defined]
+        _start_with(self._start_process)
         server = ForkServer(ours)
         if not _makes_children(server):
             # Every request fails from now on, and the start is executed.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.folded_names import are_comparable, folded
 
 MAX_MEMBERS: Final = 1_000
@@ -60,6 +61,10 @@ class Names(NamedTuple):
         return not self.with_dots or not step.folded_rest.startswith(self.with_dots)
 
 
+# A tool's calls have the same names again and again; names that a client sends once replace none of them.
+_KNOWN: Final[BoundedCache[tuple[str, ...], Names]] = BoundedCache(_KNOWN_OBJECTS)
+
+
 def known_names(members: Mapping[str, object]) -> Names | None:
     """Return the names of an object, where another one had the same names before; None says nothing."""
     return _KNOWN.get(tuple(members)) if len(members) <= _KNOWN_NAMES else None
@@ -81,19 +86,13 @@ def names_of(members: Mapping[str, object]) -> Names | None:
         with_dots = tuple(folded(name) for name in members if "." in name)
         names = Names(frozenset(counts), repeated, with_dots, not (repeated or with_dots))
     if len(together) <= _KNOWN_LENGTH and len(members) <= _KNOWN_NAMES:
-        if len(_KNOWN) >= _KNOWN_OBJECTS:
-            _KNOWN.clear()
-        _KNOWN[tuple(members)] = names
+        _KNOWN.put(tuple(members), names)
     return names
 
 
 def is_json_text(text: str) -> bool:
     """Tell whether some readers may read a text as JSON again, and find an object, a list or null."""
     return text[:1] in _MAY_BE_JSON and _JSON_TEXT.fullmatch(text) is not None
-
-
-# A tool's calls have the same names again and again.
-_KNOWN: Final[dict[tuple[str, ...], Names]] = {}
 
 
 class MemberStep(NamedTuple):
