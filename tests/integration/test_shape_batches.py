@@ -43,7 +43,9 @@ class ControlPlane:
         return web.json_response(self.answer, status=self.status)
 
     def requests(self) -> int:
-        return sum(shape["requests"] for batch in self.taken for shape in batch["shapes"])
+        """Return the requests that were recorded; as the real one does, of each batch once."""
+        batches = {batch["number"]: batch for batch in self.taken}
+        return sum(shape["requests"] for batch in batches.values() for shape in batch["shapes"])
 
 
 @dataclass
