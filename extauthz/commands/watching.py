@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.folders.files import FolderLimitError, Limits, files_of
+from extauthz.keys.file_stamp import NO_STAMP, FileStamp, file_stamp
 
 LOOK_EVERY_S: Final = 0.3
 _SHARE: Final = 10
 """Looking takes at most this part of the time."""
 
-WatchedState = tuple[tuple[str, int, int, int], ...]
+WatchedState = tuple[tuple[str, FileStamp], ...]
 
 
 class Watched:
@@ -39,16 +40,16 @@ class Watched:
         return tuple(each for path in self._paths for each in _signature(path))
 
 
-def _signature(path: Path) -> Iterator[tuple[str, int, int, int]]:
+def _signature(path: Path) -> Iterator[tuple[str, FileStamp]]:
     try:
         paths = [file.path for file in files_of(path, Limits())] if path.is_dir() else [path]
     except (OSError, FolderLimitError) as error:
-        yield str(error), 0, 0, 0
+        yield str(error), NO_STAMP
         return
     for each in paths:
         try:
             status = os.stat(each)  # noqa: PTH116  # of many files
         except OSError as error:
-            yield str(each), error.errno or 0, 0, 0
+            yield f"{each}: {error.errno}", NO_STAMP
         else:
-            yield str(each), status.st_mtime_ns, status.st_size, status.st_ino
+            yield str(each), file_stamp(status)

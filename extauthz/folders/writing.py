@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extauthz.folders.files import read_file
+from extauthz.keys.file_stamp import FileStamp, file_stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,12 @@ class FileText:
     """The bytes of a file, and what tells that it has not changed since."""
 
     data: bytes
-    status: tuple[int, int, int, int]
+    stamp: FileStamp
 
 
 def read_text_of(path: Path, at_most: int) -> FileText:
     """Read a file of at most `at_most` bytes."""
-    before = _status(path)
+    before = file_stamp(path.stat())
     data = read_file(path, at_most + 1)
     if len(data) > at_most:
         raise OSError(errno.EFBIG, f"is larger than {at_most} bytes", str(path))
@@ -52,7 +53,7 @@ def write_whole(
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), _of_new_files() if permissions is None else permissions)
             _take_owner(path, file.fileno())
-        if unless_changed is not None and _status(path) != unless_changed.status:
+        if unless_changed is not None and file_stamp(path.stat()) != unless_changed.stamp:
             raise OSError(errno.EAGAIN, "was changed meanwhile", str(path))
         temporary.replace(path)
     except BaseException:
@@ -74,8 +75,3 @@ def _of_new_files() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
-
-
-def _status(path: Path) -> tuple[int, int, int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

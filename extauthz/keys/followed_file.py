@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from extauthz.keys.file_stamp import FileStamp, file_stamp
+
 LOOK_EVERY_S: Final = 0.5
 
-_Signature = tuple[int, int, int] | str
+_Signature = FileStamp | str
 
 
 class FollowedFile:
@@ -48,7 +50,7 @@ class FollowedFile:
             status = os.stat(self.path)  # noqa: PTH116 - follows the links of a Kubernetes volume
         except OSError as error:
             return error.strerror or "unreadable"
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        return file_stamp(status)
 
 
 def read_regular_file(path: Path, at_most: int) -> bytes:

@@ -19,6 +19,7 @@ from yarl import URL
 
 from extauthz import __version__
 from extauthz.keys.addresses import PrivateAddressError, public_socket
+from extauthz.keys.file_stamp import FileStamp, file_stamp
 from extauthz.keys.followed_file import read_regular_file
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
@@ -92,7 +93,7 @@ class ProviderHttp:
         self._tls = _tls_context()
         if ca_file is not None:
             self._tls.load_verify_locations(ca_file)
-        self._contexts: dict[Path, tuple[tuple[int, int], ssl.SSLContext]] = {}
+        self._contexts: dict[Path, tuple[FileStamp, ssl.SSLContext]] = {}
         self._anywhere: aiohttp.ClientSession | None = None
         self._public_only: aiohttp.ClientSession | None = None
         self._kept: aiohttp.ClientSession | None = None
@@ -223,9 +224,9 @@ class ProviderHttp:
         if ca_file is None:
             return self._tls
         try:
-            status = ca_file.stat()
+            stamp = file_stamp(ca_file.stat())
             found = self._contexts.get(ca_file)
-            if found is not None and found[0] == (status.st_mtime_ns, status.st_ino):
+            if found is not None and found[0] == stamp:
                 return found[1]
             context = _tls_context()
             if self._ca_file is not None:
@@ -237,7 +238,7 @@ class ProviderHttp:
             raise _InvalidCaError(f"ca_file: {error.strerror or error}") from None
         if len(self._contexts) >= _MAX_CA_CONTEXTS:
             self._contexts.clear()
-        self._contexts[ca_file] = ((status.st_mtime_ns, status.st_ino), context)
+        self._contexts[ca_file] = (stamp, context)
         return context
 
 

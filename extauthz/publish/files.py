@@ -2,7 +2,7 @@
 
 Every `.yaml`, `.yml` and `.json` file below the directory is one document; together they are the policies of
 the tenant `default`, without files of decision cases (`extauthz.folders` reads both). A file that is being
-written is not read: a change counts once two looks agree.
+written is not read: a change counts once two looks agree, and only if nothing changed while it was read.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.folders.files import FoundFile, files_of, read_file
 from extauthz.folders.texts import CaseText, read_folder_text
+from extauthz.keys.file_stamp import NO_STAMP, FileStamp, file_stamp
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.loading import free, retire, short_steps
 from extauthz.publish.policy_size import too_large
@@ -36,7 +37,7 @@ _SHOWN_WARNINGS: Final = 20
 
 _log = structlog.get_logger("extauthz.publish")
 
-FolderState = tuple[tuple[str, int, int, int], ...]
+FolderState = tuple[tuple[str, FileStamp], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,11 @@ class PolicyDirectory:
         self._reading = reading
         self._model = model
         self._max_bytes = max_bytes
+        self._ignored: list[PolicyFileProblem] = []
 
     def signature(self) -> FolderState:
         """Return what changes whenever a document does. Raises OSError when the directory cannot be read."""
-        return tuple(
-            (file.name, status.st_mtime_ns, status.st_size, status.st_ino)
-            for file in files_of(self._root)
-            for status in (file.path.stat(),)
-        )
+        return tuple((file.name, file_stamp(file.path.stat())) for file in files_of(self._root))
 
     def load(self, revision: int) -> Snapshot | list[PolicyFileProblem]:
         """Read every document and compile them; the answer is every problem in any of them."""
@@ -116,7 +114,7 @@ class PolicyDirectory:
         snapshot = build(DEFAULT_TENANT, revision, together, self._model)
         if isinstance(snapshot, Snapshot):
             self.body_reader = body_reader(together)
-            self.warnings = [
+            self.warnings = self._ignored + [
                 PolicyFileProblem(name, Problem(warning.pointer, warning.message))
                 for name, policies in parts
                 for warning in likely_mistakes(policies)
@@ -124,9 +122,14 @@ class PolicyDirectory:
             return snapshot
         return [_in_its_file(problem, parts) for problem in snapshot]
 
+    def _ignore(self, name: str, why: str) -> None:
+        self._ignored.append(PolicyFileProblem(name, Problem("", why)))
+
     def _texts(self) -> list[tuple[FoundFile, bytes]] | Problem:
-        """Read every file, unless they are too large together. Raises OSError."""
-        files = files_of(self._root)
+        """Read every file, unless they are too large together or change meanwhile. Raises OSError."""
+        before = self.signature()
+        self._ignored = []
+        files = files_of(self._root, on_ignored=self._ignore)
         octets = sum(file.path.stat().st_size for file in files)
         if self._max_bytes is not None and octets > self._max_bytes:
             return too_large(octets, self._max_bytes)
@@ -139,6 +142,9 @@ class PolicyDirectory:
             if self._max_bytes is not None and octets > self._max_bytes:
                 return too_large(octets, self._max_bytes)
             texts.append((file, text))
+        if self.signature() != before:
+            # A file that is written in place has lost its last lines, and the denies among them.
+            return Problem("", "changed while they were read; they are read again once they stay the same")
         return texts
 
 
@@ -187,12 +193,15 @@ class FilesPublisher:
         current: CurrentPolicies,
         *,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the source and the holder it feeds; `clock` gives POSIX seconds."""
+        """Take the source and the holder it feeds; `clock` gives POSIX seconds, `steady` never goes back."""
         self._source = source
         self._current = current
         self._clock = clock
+        self._steady = steady
+        self._confirmed_steady = 0.0
         self._on_failure = on_failure
         self.on_busy: Callable[[bool], None] = _ignore
         self._epoch = str(uuid.uuid4())
@@ -234,19 +243,23 @@ class FilesPublisher:
         try:
             signature = self._source.signature()
         except OSError as error:
-            signature = ((str(error), 0, 0, 0),)
+            signature = ((str(error), NO_STAMP),)
         settled = signature == self._seen
         self._seen = signature
         if signature == self._loaded:
             self._problems = ()
+            self._confirmed_steady = self._steady()
             self._current.confirm(self._clock())
-        elif settled and signature != self._refused:
+            return
+        if settled and signature != self._refused:
             self.on_busy(True)
             try:
                 with short_steps():
                     self._alarm(self._take(signature), signature)
             finally:
                 self.on_busy(False)
+        if signature != self._loaded:
+            self._current.grow_old(self._steady() - self._confirmed_steady, self._clock())
 
     def _take(self, signature: FolderState) -> list[PolicyFileProblem]:
         loaded = self._source.load(self._revision + 1)
@@ -260,6 +273,7 @@ class FilesPublisher:
         # This thread counts the digest for its line below. Were it counted in another one as well, checks
         # would wait twice as often for the interpreter.
         loaded.policy_digest.begin_count()
+        self._confirmed_steady = self._steady()
         self._current.swap(
             Directory(
                 mode=TenancyMode.SELFHOST,

@@ -11,9 +11,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
+from extauthz.keys.file_stamp import FileStamp, file_stamp
 from extauthz.settings import Settings
 
-_Stamp = tuple[tuple[int, int, int], ...]
+_Stamp = tuple[FileStamp, ...]
 
 _PEM: Final = serialization.Encoding.PEM
 _PUBLIC: Final = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -64,10 +65,7 @@ class CertificateFiles:
     def _stamp(self) -> _Stamp:
         try:
             # stat follows symbolic links: Kubernetes replaces a mounted Secret by changing a link.
-            return tuple(
-                (found.st_ino, found.st_mtime_ns, found.st_size)
-                for found in (file.stat() for file in self._files)
-            )
+            return tuple(file_stamp(file.stat()) for file in self._files)
         except OSError as error:
             raise InvalidCertificateError(_unreadable(error)) from error
 

@@ -1,6 +1,7 @@
 """A sidecar alone, without database and REST API: its policies are files."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,26 @@ def test_changed_files_take_effect_and_an_invalid_one_keeps_the_last_good_polici
     extauthz = stack.child("extauthz")
     extauthz.wait_ready(lambda: "bad.yaml" in extauthz.last_lines(), timeout_s=5)
     assert (reads(alice), reads(bob)) == ("200", "403")
+
+
+def test_a_revocation_that_keeps_size_and_times_of_its_file_takes_effect(files_stack: Stack) -> None:
+    stack = files_stack
+    alice = stack.people.token("alice")
+    file = stack.policies / "role-rules.yaml"
+    text, before = file.read_text(), file.stat()
+
+    def reads() -> str:
+        return str(send(stack.envoy_port, "/demo/invoices/17", token=alice).status)
+
+    assert reads() == "200"
+    # In place, as `cp -p` and `rsync -a --inplace` write files of archives with fixed times.
+    with file.open("r+") as opened:
+        opened.write(text.replace("sub: finance\n", "sub: nothing\n"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert awaited("the rule is of another role", "403", reads).agrees
+    file.write_text(text)
+    assert awaited("the rule is back", "200", reads).agrees
 
 
 def test_what_envoy_asked_is_replayed_on_a_draft_from_the_decision_log(

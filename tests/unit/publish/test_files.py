@@ -11,6 +11,8 @@ from extauthz.compile.snapshot import Snapshot
 from extauthz.domain import policy_digest
 from extauthz.domain.policy import Entity
 from extauthz.domain.policy_digest import entity_hash
+from extauthz.folders.files import read_file
+from extauthz.publish import files
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from tests.shipped_model import MODEL
@@ -137,6 +139,100 @@ def test_a_file_that_grows_while_it_is_read_is_refused_too(tmp_path: Path) -> No
     assert isinstance(found, list)
     assert [str(problem) for problem in found] == [
         "all files together /: the policies have 101 bytes, POLICY_MAX_BYTES allows 100"
+    ]
+
+
+def test_a_change_that_keeps_size_times_and_inode_counts(tmp_path: Path) -> None:
+    # As `cp -p`, `rsync -a --inplace` and archives with fixed times write it.
+    file = tmp_path / "denies.yaml"
+    file.write_text(DENY)
+    before = file.stat()
+    current = CurrentPolicies()
+    publisher = FilesPublisher(directory(tmp_path), current)
+    assert not publisher.load_first()
+
+    with file.open("r+") as text:
+        text.write(DENY.replace("shut", "seal"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_ino) == (before.st_size, before.st_ino)
+    publisher.look()
+    publisher.look()
+
+    found = current.current()
+    assert found is not None
+    assert set(found.snapshots["default"].role_rules_by_id) == {"seal"}
+
+
+def test_files_that_change_while_they_are_read_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text(DENY)
+    (tmp_path / "b.yaml").write_text(DENY.replace("shut", "seal"))
+    current, waiting = CurrentPolicies(), ["role_rules: []", DENY.replace("shut", "bolt")]
+    publisher = FilesPublisher(directory(tmp_path), current)
+    assert not publisher.load_first()
+
+    def rules() -> set[str]:
+        found = current.current()
+        assert found is not None
+        return set(found.snapshots["default"].role_rules_by_id)
+
+    def read_and_write(path: Path, at_most: int | None) -> bytes:
+        # What is read is half of a file whose other half is written meanwhile.
+        octets = read_file(path, at_most)
+        if path.name == "b.yaml" and waiting:
+            path.write_text(waiting.pop())
+        return octets
+
+    monkeypatch.setattr(files, "read_file", read_and_write)
+    (tmp_path / "b.yaml").write_text("role_rules: []")
+    publisher.look()
+    publisher.look()
+    assert rules() == {"shut", "seal"}
+    (problem,) = publisher.problems["default"]
+    assert "changed while they were read" in str(problem)
+    publisher.look()
+    publisher.look()
+    assert rules() == {"shut", "seal"}
+    publisher.look()
+    publisher.look()
+    assert rules() == {"shut"}
+    assert not publisher.problems
+
+
+def test_policies_that_are_not_confirmed_grow_old_although_the_clock_is_put_back(tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "denies.yaml").write_text(DENY)
+    clock, steady, current = [10_000.0], [500.0], CurrentPolicies()
+    publisher = FilesPublisher(directory(folder), current, clock=lambda: clock[0], steady=lambda: steady[0])
+    assert not publisher.load_first()
+
+    def age() -> float:
+        found = current.current()
+        assert found is not None
+        return clock[0] - found.confirmed("default")
+
+    folder.rename(tmp_path / "elsewhere")
+    clock[0], steady[0] = 10_000.0 - 3_600.0 + 60.0, 560.0
+    publisher.look()
+    assert age() == 60.0
+    (tmp_path / "elsewhere").rename(folder)
+    publisher.look()
+    assert age() == 0.0
+
+
+def test_what_looks_like_policies_and_is_not_read_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "allows.yaml").write_text("{}")
+    (tmp_path / "denies.YAML").write_text(DENY)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "shared").symlink_to(tmp_path / "elsewhere")
+    source = directory(tmp_path)
+    assert isinstance(source.load(1), Snapshot)
+    assert sorted(map(str, source.warnings)) == [
+        "denies.YAML /: is not read: its name has to end in .yaml, .yml or .json",
+        "shared /: is a link to a folder, which is not followed",
     ]
 
 
