@@ -4,7 +4,8 @@ Input: `IssuerSource`s. Output: `KeyRing`. A failed fetch is logged and retried.
 
 - Readers call `current()`, which returns an immutable ring; a change replaces the whole ring.
 - Keys are refreshed before their lifetime ends. While the provider is unavailable the last good keys stay,
-  for up to `Schedule.max_staleness`, which every reader checks against its own clock.
+  for up to `Schedule.max_staleness`, which every reader checks against its own clock. A clock that is put
+  back makes them no younger: at the next look, after at most half a minute, their times are put back too.
 - A key that the provider removed is invalid after the next successful fetch.
 - A token with an unknown key id may cause a fetch (`ensure`), at most one per issuer and cool-down, counted
   from the start of the previous fetch. A fetch that takes longer than the cool-down does not delay the next
@@ -40,6 +41,8 @@ from extauthz.telemetry.spans import OpenSpan, SpanKind, Tracing, current_span, 
 _JOIN_WITHIN_S: Final = 0.15
 # The system clock may be set while the task sleeps, so it wakes at least this often.
 _LONGEST_SLEEP_S: Final = 30.0
+_PUT_BACK_S: Final = 1.0
+"""Clocks that drift apart by less were not put back."""
 FETCH_KEYS: Final = "extauthz.fetch_keys"
 """The span of a fetch of keys, with one of each HTTP request below it."""
 
@@ -86,8 +89,9 @@ class _Flight:
 
 
 class JwksCache:
-    """The cache; see the module. `clock` returns POSIX seconds, `chance` random numbers in [0, 1).
+    """The cache; see the module.
 
+    `clock` returns POSIX seconds, `steady` seconds that never go back, `chance` random numbers in [0, 1).
     `on_fetch` is called with the outcome of each fetch. With `tracing` fetches have spans.
     """
 
@@ -97,6 +101,7 @@ class JwksCache:
         *,
         schedule: Schedule | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         on_fetch: Callable[[FetchOutcome], None] = lambda _outcome: None,
         tracing: Tracing | None = None,
@@ -104,6 +109,8 @@ class JwksCache:
         self._fetcher = fetcher
         self._schedule = schedule or Schedule()
         self._clock = clock
+        self._steady = steady
+        self._ahead = clock() - steady()
         self._chance = chance
         self._on_fetch = on_fetch
         self._tracing = tracing
@@ -178,6 +185,7 @@ class JwksCache:
                 return
             if known.fetched_at is not None and known.fetched_at >= fetched_at:
                 return
+            fetched_at = min(fetched_at, self._clock())
             usable_until = fetched_at + self._schedule.max_staleness
             self._ring = self._ring.having(
                 replace(known, keys=keys, fetched_at=fetched_at, usable_until=usable_until)
@@ -250,13 +258,27 @@ class JwksCache:
         )
 
     def _take_begun(self) -> list[tuple[_Provider, _Flight]]:
-        now = self._clock()
         with self._lock:
+            now = self._follow_clock()
             for provider in self._providers.values():
                 if not provider.under_way and self._wait_of(provider, now) == 0:
                     self._begin(provider, now, on_demand=False)
             begun, self._begun = self._begun, []
         return begun
+
+    def _follow_clock(self) -> float:
+        """Return the time, and put the times of all keys back by as much as the clock was."""
+        now = self._clock()
+        ahead = now - self._steady()
+        put_back = self._ahead - ahead
+        if not 0.0 < put_back <= _PUT_BACK_S:
+            self._ahead = ahead
+        if put_back > _PUT_BACK_S:
+            for provider in self._providers.values():
+                provider.refresh_at -= put_back
+                provider.asked_at -= put_back
+            self._ring = KeyRing.of(keys.put_back(put_back) for keys in self._ring.issuers.values())
+        return now
 
     def _next_due(self) -> float:
         now = self._clock()
@@ -315,6 +337,7 @@ class JwksCache:
         before = self._ring.issuers[issuer]
         after = before
         now = self._clock()
+        begun_at = min(flight.begun_at, now)
         if flight is provider.flight:
             after = replace(after, fetching=False)
             # Only fetches on demand count: a scheduled one also fetches the discovery document.
@@ -326,12 +349,12 @@ class JwksCache:
             provider.failures = 0
             provider.jwks_uri = answer.jwks_uri
             refresh_after = self._schedule.refresh_after(answer.cache_control, self._chance())
-            provider.refresh_at = flight.begun_at + refresh_after
+            provider.refresh_at = begun_at + refresh_after
             after = replace(
                 after,
                 keys=before.keys if answer.keys == before.keys else answer.keys,
-                fetched_at=flight.begun_at,
-                usable_until=flight.begun_at + self._schedule.max_staleness,
+                fetched_at=begun_at,
+                usable_until=begun_at + self._schedule.max_staleness,
             )
             if flight is provider.flight and not flight.on_demand:
                 after = replace(after, fetch_allowed_at=provider.asked_at + self._schedule.cool_down)

@@ -32,8 +32,18 @@ CALM = Schedule(shortest_lifetime=600.0, usual_lifetime=600.0, first_retry=600.0
 class Clock:
     now: float = NOW
 
+    behind: float = 0.0
+    """By how many seconds it was put back."""
+
     def __call__(self) -> float:
         return self.now
+
+    def steady(self) -> float:
+        return self.now + self.behind
+
+    def put_back(self, seconds: float) -> None:
+        self.now -= seconds
+        self.behind += seconds
 
 
 @dataclass
@@ -91,7 +101,14 @@ async def stage(*keys: SigningKey, schedule: Schedule = CALM) -> AsyncIterator[S
         first.set()
 
     async with key_server(*keys) as server, KeyFetcher(limits=LIMITS) as fetcher:
-        cache = JwksCache(fetcher, schedule=schedule, clock=clock, chance=lambda: 0.0, on_fetch=ended)
+        cache = JwksCache(
+            fetcher,
+            schedule=schedule,
+            clock=clock,
+            steady=clock.steady,
+            chance=lambda: 0.0,
+            on_fetch=ended,
+        )
         play = Stage(server, cache, clock, outcomes)
         cache.configure([play.source()])
         running = asyncio.create_task(cache.run())

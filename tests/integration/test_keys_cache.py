@@ -21,6 +21,7 @@ from tests.asking import Answer
 from tests.integration.key_stage import CALM, LIMITS, NEW, OLD, landed, stage
 from tests.key_server import answering, key_server
 from tests.tokens import NOW, SigningKey, b64, claims, jwks
+from tests.waiting import until
 
 
 def test_keys_are_fetched_before_the_first_request() -> None:
@@ -238,6 +239,22 @@ def test_a_clock_put_back_stops_neither_refreshing_nor_asking() -> None:
             play.clock.now -= 86_400 * 30
             assert isinstance(await play.ask(play.token(NEW)), Principal)
             assert len(play.outcomes) >= 2
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_put_back_makes_no_keys_younger() -> None:
+    async def scenario() -> None:
+        async with stage(OLD, schedule=replace(CALM, max_staleness=3600.0)) as play:
+            play.server.handler = answering(status=503)
+            play.clock.now += 1800.0
+            assert isinstance(play.judge(play.token(OLD)), Principal)
+            play.clock.put_back(86_400.0)
+            play.cache.configure([play.source()])
+            await until(lambda: play.cache.ages() == {play.server.issuer: 1800.0})
+            assert isinstance(play.judge(play.token(OLD)), Principal)
+            play.clock.now += 1800.0
+            assert await play.ask(play.token(OLD)) is Reason.KEYS_UNAVAILABLE
 
     asyncio.run(scenario())
 

@@ -5,7 +5,7 @@ INVARIANT: a key is only ever reached through its issuer, so it cannot verify fo
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -110,6 +110,16 @@ class IssuerKeys:
     def keys_at(self, now: float) -> KeySet | None:
         """Return the keys that may verify now."""
         return self.keys if now < self.usable_until else None
+
+    def put_back(self, seconds: float) -> "IssuerKeys":
+        """Return what is known, with all its times so much earlier: the clock was put back."""
+        return replace(
+            self,
+            fetched_at=None if self.fetched_at is None else self.fetched_at - seconds,
+            fetch_allowed_at=self.fetch_allowed_at - seconds,
+            awaited_until=self.awaited_until - seconds,
+            usable_until=self.usable_until - seconds,
+        )
 
     def may_fetch(self, now: float) -> bool:
         """Whether the cool-down is over; a clock that was put back does not prolong it."""
