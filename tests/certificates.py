@@ -33,8 +33,10 @@ class Authority:
         )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str, *, uris: tuple[str, ...] = ()) -> Certificate:
-        """Return a certificate for `name`, 127.0.0.1 and the given URIs."""
+    def issue(
+        self, name: str, *, uris: tuple[str, ...] = (), valid_from: datetime.datetime | None = None
+    ) -> Certificate:
+        """Return a certificate for `name`, 127.0.0.1 and the given URIs; of an hour from `valid_from`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [
@@ -43,7 +45,7 @@ class Authority:
             *(x509.UniformResourceIdentifier(uri) for uri in uris),
         ]
         certificate = (
-            _builder(subject, self._name, key.public_key())
+            _builder(subject, self._name, key.public_key(), valid_from)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -58,17 +60,20 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    valid_from: datetime.datetime | None = None,
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    begin = datetime.datetime.now(datetime.UTC) - HALF_AN_HOUR if valid_from is None else valid_from
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - HALF_AN_HOUR)
-        .not_valid_after(now + HALF_AN_HOUR)
+        .not_valid_before(begin)
+        .not_valid_after(begin + 2 * HALF_AN_HOUR)
     )
 
 

@@ -23,7 +23,8 @@ class TlsIdentity:
 class GrpcTls:
     """The identity to start with, and how to learn of a newer one.
 
-    `reload` is called before every handshake and returns the new identity, or None when nothing changed.
+    `reload` is called before every handshake and returns the new identity, or None when nothing changed; it
+    raises ValueError for an identity that cannot be used.
     Whether client certificates are required is settled at the start. `client_sans`, if not empty, are the
     subject alternative names (URI or DNS) of which a client must have one.
     """
@@ -36,15 +37,23 @@ class GrpcTls:
 def server_credentials(tls: GrpcTls) -> grpc.ServerCredentials:
     """Return credentials whose certificates follow `tls.reload`; a failing reload changes nothing."""
     mutual = tls.identity.client_ca is not None
+    told: list[str] = []
 
     def reload() -> grpc.ServerCertificateConfiguration | None:
         try:
             identity = tls.reload()
+        except ValueError as error:
+            # Once for each problem, not for each handshake.
+            if [str(error)] != told:
+                told[:] = [str(error)]
+                _log.error("tls_reload_failed", listener="grpc", problem=str(error))
+            return None
         except Exception:  # noqa: BLE001  # whatever is wrong with new files, the old certificate still works
             _log.exception("tls_reload_failed")
             return None
         if identity is None:
             return None
+        told.clear()
         if (identity.client_ca is not None) is not mutual:
             _log.error("tls_reload_refused", problem="a client CA can be replaced, not added or taken away")
             return None

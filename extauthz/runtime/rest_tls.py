@@ -33,6 +33,7 @@ class RestTls:
         self._problem: str | None = None
         self.requires_client = client_ca is not None
         self._context = self._load(self._files.read().client_ca)
+        self._files.report(listener)
 
     def context(self) -> ssl.SSLContext:
         """Return the context of a new connection; of new files as soon as they can be used."""
@@ -47,6 +48,7 @@ class RestTls:
             if str(error) != self._problem:
                 self._problem = str(error)
                 _log.error("tls_reload_failed", listener=self._listener, problem=self._problem)
+        self._files.report(self._listener)
         return self._context
 
     def accepts(self, certificate: Mapping[str, Any] | None) -> bool:

@@ -1,8 +1,10 @@
 """The sidecar's listeners as settings make them: TLS whose files rotate, client names, Unix sockets."""
 
+import datetime
+import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +81,13 @@ def refused(address: str, trusted: Authority | None, client: Certificate | None 
     return False
 
 
+def assert_logged_once(folder: Path, problem: str, handshake: Callable[[], object]) -> None:
+    handshake()
+    lines = [line for line in (folder / "sidecar.log").read_text().splitlines() if problem in line]
+    assert len(lines) == 1
+    assert json.loads(lines[0])["event"] == "tls_reload_failed"
+
+
 def test_certificates_are_replaced_while_the_sidecar_runs(tmp_path: Path, ports: ReservedPorts) -> None:
     old, new, clients = Authority("old"), Authority("new"), Authority("clients")
     first, second = old.issue("extauthz.internal"), new.issue("extauthz.internal")
@@ -108,9 +117,22 @@ def test_certificates_are_replaced_while_the_sidecar_runs(tmp_path: Path, ports:
         replace(chain, second.chain)
         # One of the two files is not a rotation.
         assert read_answer(asked(address, old, proxy)).status == 401
+        assert_logged_once(
+            tmp_path, "is not the key of the first certificate", lambda: asked(address, old, proxy)
+        )
         replace(key, second.key)
         assert read_answer(asked(address, new, proxy)).status == 401
         assert refused(address, old, proxy)
+
+        expired = new.issue(
+            "extauthz.internal", valid_from=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+        )
+        replace(chain, expired.chain)
+        replace(key, expired.key)
+        assert read_answer(asked(address, new, proxy)).status == 401
+        assert_logged_once(tmp_path, "expired at 2020-01-01T01:00:00Z", lambda: asked(address, new, proxy))
+        replace(chain, second.chain)
+        replace(key, second.key)
 
         other_clients = Authority("other clients")
         replace(client_ca, other_clients.pem)

@@ -1,7 +1,9 @@
 """The REST listener over TLS: certificates that are replaced, clients that are verified or never speak."""
 
 import asyncio
+import datetime
 import http.client
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from extauthz.runtime.rest_tls import RestTls
-from extauthz.runtime.tls_files import InvalidCertificateError
+from extauthz.runtime.tls_files import CertificateFiles, InvalidCertificateError
 from extauthz.runtime.tls_server import TlsServer
 from tests.certificates import Authority
 from tests.tls_listening import Listening, ask, serial_of
@@ -90,6 +92,72 @@ def test_a_broken_certificate_leaves_the_last_good_one_and_is_logged_once(
     (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
     assert problem in failed["problem"]
     assert [each["event"] for each in logs if each["event"] == "tls_reloaded"] == ["tls_reloaded"]
+
+
+@pytest.mark.parametrize(
+    ("hours_away", "problem"), [(-5, r"tls\.crt' expired at 20"), (5, r"tls\.crt' is not valid before 20")]
+)
+def test_a_certificate_that_is_not_valid_now_replaces_no_good_one(
+    listening: Listening, hours_away: int, problem: str
+) -> None:
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    begin = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours_away)
+    listening.write(first)
+
+    def replace() -> list[int]:
+        listening.write(listening.authority.issue(NAME, valid_from=begin))
+        seen = [listening.serial(), listening.serial()]
+        listening.write(second)
+        return [*seen, listening.serial()]
+
+    with capture_logs() as logs:
+        seen = ask(listening, replace)
+
+    assert seen == [serial_of(first), serial_of(first), serial_of(second)]
+    (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
+    assert re.search(problem, failed["problem"])
+
+
+def test_a_certificate_that_expired_is_logged_and_replaced_by_any_other(listening: Listening) -> None:
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=5)
+    first = listening.authority.issue(NAME, valid_from=long_ago)
+    second = listening.authority.issue(NAME, valid_from=long_ago + datetime.timedelta(hours=1))
+    listening.write(first)
+
+    with capture_logs() as logs:
+        files = CertificateFiles(listening.folder / "tls.crt", listening.folder / "tls.key", None)
+        assert files.read().certificate_chain == first.chain
+        for _ in range(2):
+            files.report("rest")
+        listening.write(second)
+        found = files.changed()
+        assert found is not None
+        assert found.certificate_chain == second.chain
+        files.report("rest")
+    listening.listener.close()
+
+    assert [each["event"] for each in logs] == ["tls_certificate_not_valid"] * 2
+    assert {each["listener"] for each in logs} == {"rest"}
+
+
+def test_a_certificate_that_expires_while_it_is_used_is_logged_once(listening: Listening) -> None:
+    listening.write(listening.authority.issue(NAME))
+    now = [datetime.datetime.now(datetime.UTC)]
+    files = CertificateFiles(
+        listening.folder / "tls.crt", listening.folder / "tls.key", None, clock=lambda: now[0]
+    )
+    with capture_logs() as logs:
+        files.read()
+        files.report("grpc")
+        assert logs == []
+        now[0] += datetime.timedelta(hours=1)
+        for _ in range(2):
+            assert files.changed() is None
+            files.report("grpc")
+    listening.listener.close()
+    (logged,) = logs
+    assert logged["event"] == "tls_certificate_not_valid"
+    assert "expired at" in logged["problem"]
 
 
 def test_a_pair_that_is_replaced_file_by_file_is_never_served_mixed(listening: Listening) -> None:
