@@ -56,6 +56,7 @@ from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.rest import openapi
 from extauthz.rest.observation import Observation
 from extauthz.rest.operation import Operation
+from extauthz.rest.plain_paths import PlainPaths
 from extauthz.rest.problems import ProblemError, internal_error
 from extauthz.rest.protocol_operation import repeat_request_id
 from extauthz.rest.reference import render_reference
@@ -133,6 +134,7 @@ def build_app(services: AdminServices, part: Part = Part.WHOLE) -> FastAPI:
         exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
     )
     app.state.services = services
+    app.add_middleware(PlainPaths)
     app.add_middleware(Observation, counts=services.recorder.counts, tracing=services.tracing)
     routes = served(services.mode, part)
     # FastAPI's own way to replace it.

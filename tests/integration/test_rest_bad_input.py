@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+import yarl
 
 from extauthz.admin.app import served
 from extauthz.domain.tenancy import TenancyMode
@@ -105,7 +106,7 @@ async def test_a_write_that_reads_no_body_does_nothing_when_one_is_sent(database
         before = await dump(database, catalogs=False)
 
         for route, data in product(WITHOUT_BODY, (b'{"version": 1}', b"null", b"x", b" " * 2000)):
-            url = route.path.replace("{idp_id}", NO_ID)
+            url = route.path.replace("{idp_id}", NO_ID).replace("{key_id}", NO_ID)
             caller = "operator" if url.startswith("/admin") else admin
             url = url.replace("{id}", "acme" if caller == "operator" else created.body["id"])
             answer = await api.ask(method_of(route), url, data=data, caller=caller)
@@ -268,6 +269,25 @@ async def test_unknown_paths_and_methods_are_refused(database: "Database") -> No
         assert answer.headers["Allow"] == "POST"
         (await api.ask("DELETE", "/healthz/live")).problem(405)
         (await api.ask("TRACE", RULES)).problem(405)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%61dmin/sidecar-keys",
+        "/admin%2Fsidecar-keys",
+        "/api%2fv1/resources",
+        "/api/v1/%72esources",
+        "/%6detrics",
+        "/healthz%2Fready",
+    ],
+)
+async def test_what_a_proxy_closes_by_its_text_has_no_other_spelling(database: "Database", path: str) -> None:
+    async with rest(database) as api:
+        url = yarl.URL(api.url + path, encoded=True)
+        async with api.session.get(url, headers=api.callers["key"]) as response:
+            assert response.status == 404
+            assert (await response.json())["detail"] == "there is nothing at this path"
 
 
 async def test_an_internal_error_discloses_nothing(database: "Database") -> None:
