@@ -65,8 +65,8 @@ class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
     reader = _read
     patch_example: ClassVar = {"enabled": False}
     shown: ClassVar = ("version", "deleted_at", "created_at", "updated_at", "warnings")
-    name: Annotated[doc.Name, doc.about("a name for people", "owners read their own invoices")]
-    resource: Annotated[doc.Name, doc.about("the name of a resource, or `*`", "invoice:read")]
+    name: doc.Name = doc.about("a name for people", "owners read their own invoices")
+    resource: doc.Name = doc.about("the name of a resource, or `*`", "invoice:read")
     actions: Annotated[list[Annotated[doc.Name, doc.about("an action, or `*`")]], Field(min_length=1)] = [
         WILDCARD
     ]
@@ -75,23 +75,19 @@ class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
         "domain of a domain admin",
         "*",
     )
-    effect: Annotated[Effect, doc.example("allow")]
-    priority: Annotated[
-        doc.Integer,
-        Field(
-            ge=MIN_PRIORITY,
-            le=MAX_PRIORITY,
-            description="an allow: -1000 to 1000 (domain admins: at most 0); above: tenant admins' denies",
-        ),
-    ] = 0
+    effect: Effect = doc.example("allow")
+    priority: doc.Integer = doc.about(
+        "an allow: -1000 to 1000 (domain admins: at most 0); above: tenant admins' denies",
+        default=0,
+        ge=MIN_PRIORITY,
+        le=MAX_PRIORITY,
+    )
     enabled: doc.Flag = True
     mode: Mode = Mode.ENFORCE
     format: Format = Format.JSON
-    rule_data: Annotated[
-        Any,
-        WithJsonSchema({"anyOf": [{"x-schema": "Condition"}, {"type": "string"}]}),
-        doc.about("a condition tree; with `format` `casbin` an expression", EXAMPLE),
-    ]
+    rule_data: Annotated[Any, WithJsonSchema({"anyOf": [{"x-schema": "Condition"}, {"type": "string"}]})] = (
+        doc.about("a condition tree; with `format` `casbin` an expression", EXAMPLE)
+    )
 
     def to_document(self, policy_id: str) -> Document:
         """Return the document to store: the condition as its author wrote it, defaults written out."""
@@ -114,34 +110,32 @@ class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
 class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
     """A stored attribute policy."""
 
-    version: Annotated[doc.Integer, Field(ge=1), doc.example(1)]
-    deleted_at: Annotated[doc.Time | None, doc.example(None)]
+    version: doc.Positive = doc.example(1)
+    deleted_at: doc.Time | None = doc.example(None)
 
 
 class AttributePolicyVersion(doc.Model):
     """One version of a policy."""
 
-    version: Annotated[doc.Integer, Field(ge=1), doc.example(1)]
-    deleted: Annotated[doc.Flag, doc.example(False)]
-    document: Annotated[
-        dict[str, Any], doc.about("the document of the policy in this version", {"id": doc.EXAMPLE_ID})
-    ]
-    actor: Annotated[dict[str, Any], doc.about("as in the audit trail", {"kind": "user", "id": "alice"})]
-    revision: Annotated[doc.Integer, Field(ge=0), doc.example(7)]
+    version: doc.Positive = doc.example(1)
+    deleted: doc.Flag = doc.example(False)
+    document: dict[str, Any] = doc.about("the document of the policy in this version", {"id": doc.EXAMPLE_ID})
+    actor: dict[str, Any] = doc.about("as in the audit trail", {"kind": "user", "id": "alice"})
+    revision: doc.NonNegative = doc.example(7)
     created_at: doc.Time
 
 
 class DeletedQuery(doc.QueryModel):
     """Whether to show a deleted policy."""
 
-    deleted: Annotated[doc.QueryFlag, doc.about("also when it is deleted (`deleted_at`)")] = False
+    deleted: doc.QueryFlag = doc.about("also when it is deleted (`deleted_at`)", default=False)
 
 
 class AttributePolicyFilter(PageQuery):
     """Which policies to list."""
 
-    resource: Annotated[doc.Name | None, doc.about("only policies on this resource")] = None
-    deleted: Annotated[doc.QueryFlag, doc.about("the deleted ones instead of the present ones")] = False
+    resource: doc.Name | None = doc.optional("only policies on this resource")
+    deleted: doc.QueryFlag = doc.about("the deleted ones instead of the present ones", default=False)
 
 
 def to_shown(stored: Stored) -> Document:

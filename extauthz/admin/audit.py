@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
 from extauthz.domain.time_text import parse_time
@@ -23,16 +23,12 @@ EXAMPLE_ACTOR: Final = {"kind": "user", "id": "alice", "domain": None, "request_
 class ActorOut(doc.Model):
     """The caller that made a change."""
 
-    kind: Annotated[str, doc.example("user", "admin_key")]
-    id: Annotated[str, doc.example("alice")]
+    kind: str = doc.example("user", "admin_key")
+    id: str = doc.example("alice")
     domain: str | None
     request_id: str | None
-    draft: Annotated[
-        str | None, doc.NOT_NULL, doc.about("the draft in which the change was made; left out: none")
-    ] = None
-    published_by: Annotated[
-        dict[str, Any] | None, doc.NOT_NULL, doc.about("the caller that published the draft")
-    ] = None
+    draft: doc.Omissible[str] = doc.optional("the draft in which the change was made; left out: none")
+    published_by: doc.Omissible[dict[str, Any]] = doc.optional("the caller that published the draft")
 
 
 ActorField = Annotated[ActorOut, doc.example(EXAMPLE_ACTOR)]
@@ -43,13 +39,13 @@ class AuditEventOut(doc.Model):
 
     id: doc.RowId
     at: doc.Time
-    revision: Annotated[Annotated[doc.Integer, Field(ge=0)] | None, doc.example(7)]
+    revision: doc.NonNegative | None = doc.example(7)
     actor: ActorField
-    action: Annotated[str, doc.example("create", "update", "delete", "restore")]
-    kind: Annotated[str, doc.example("role_rule", "attribute_policy")]
-    entity_id: Annotated[str | None, doc.example(doc.EXAMPLE_ID)]
-    before: Annotated[Any, doc.about("the document before the change; null: there was none")]
-    after: Annotated[Any, doc.about("the document after the change; null: there is none", {"sub": "finance"})]
+    action: str = doc.example("create", "update", "delete", "restore")
+    kind: str = doc.example("role_rule", "attribute_policy")
+    entity_id: str | None = doc.example(doc.EXAMPLE_ID)
+    before: Any = doc.about("the document before the change; null: there was none")
+    after: Any = doc.about("the document after the change; null: there is none", {"sub": "finance"})
 
 
 def _time(text: object) -> object:
@@ -67,13 +63,11 @@ _QueryTime = Annotated[
 class AuditFilter(PageQuery):
     """Which events to list."""
 
-    entity_id: Annotated[doc.Name | None, doc.about("only events of this object")] = None
-    kind: Annotated[doc.Name | None, doc.about("only events of this kind of object, such as `role_rule`")] = (
-        None
-    )
-    actor: Annotated[doc.Name | None, doc.about("only changes by this actor: the `id` of `actor`")] = None
-    since: Annotated[_QueryTime | None, doc.about("only events at this time or later (RFC 3339)")] = None
-    until: Annotated[_QueryTime | None, doc.about("only events before this time (RFC 3339)")] = None
+    entity_id: doc.Name | None = doc.optional("only events of this object")
+    kind: doc.Name | None = doc.optional("only events of this kind of object, such as `role_rule`")
+    actor: doc.Name | None = doc.optional("only changes by this actor: the `id` of `actor`")
+    since: _QueryTime | None = doc.optional("only events at this time or later (RFC 3339)")
+    until: _QueryTime | None = doc.optional("only events before this time (RFC 3339)")
 
     @field_validator("until")
     @classmethod

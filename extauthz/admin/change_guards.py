@@ -1,9 +1,8 @@
 """`/api/v1/change-guard`: what stands between a change of a tenant's policies and its being live."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.domain.problem import Problem
@@ -21,39 +20,29 @@ from extauthz.storage.rows import Document
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/change-guard"
-_DEFAULTS: Final[Document] = {
-    "tests": "publish",
-    "max_newly_allowed": None,
-    "max_newly_denied": None,
-    "nouns": ["attribute_policy", "resource", "role_binding", "role_rule"],
-}
-_Limit = Annotated[doc.Integer, Field(ge=0)] | None
+Noun = Literal["attribute_policy", "resource", "role_binding", "role_rule"]
 
 
 class ChangeGuardDocument(doc.BodyModel):
     """The settings of a tenant for changes."""
 
-    tests: Annotated[
-        Literal["publish", "every_write"],
-        doc.about(
-            "when policy tests run: for drafts that are published, or for direct writes, too", "publish"
-        ),
-    ] = "publish"
-    max_newly_allowed: Annotated[
-        _Limit, doc.about("a draft that newly allows more recorded requests needs an approval", 0)
-    ] = None
-    max_newly_denied: Annotated[
-        _Limit, doc.about("a draft that newly denies more recorded requests needs an approval", 20)
-    ] = None
-    nouns: Annotated[
-        list[Literal["attribute_policy", "resource", "role_binding", "role_rule"]],
-        Field(
-            min_length=1,
-            default_factory=lambda: ["attribute_policy", "resource", "role_binding", "role_rule"],
-            description="with a limit, direct writes of these need a draft",
-            examples=[["role_rule"]],
-        ),
-    ]
+    tests: Literal["publish", "every_write"] = doc.about(
+        "when policy tests run: for drafts that are published, or for direct writes, too",
+        "publish",
+        default="publish",
+    )
+    max_newly_allowed: doc.NonNegative | None = doc.optional(
+        "a draft that newly allows more recorded requests needs an approval", 0
+    )
+    max_newly_denied: doc.NonNegative | None = doc.optional(
+        "a draft that newly denies more recorded requests needs an approval", 20
+    )
+    nouns: list[Noun] = doc.about(
+        "with a limit, direct writes of these need a draft",
+        ["role_rule"],
+        default_factory=lambda: list(get_args(Noun)),
+        min_length=1,
+    )
 
 
 class ChangeGuardOut(ChangeGuardDocument, doc.Warned):
@@ -75,7 +64,7 @@ def _can_approve(ctx: RequestContext) -> bool:
 
 
 def _shown(guard: Guard) -> Document:
-    return _DEFAULTS | dict(guard.document)
+    return ChangeGuardDocument().model_dump(mode="json") | dict(guard.document)
 
 
 @router.get("", **found(ChangeGuardOut))

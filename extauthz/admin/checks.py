@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, not_now
@@ -33,42 +32,32 @@ _ENTRANCE: Final = "rest"
 class Attributes(doc.Model):
     """Attributes that conditions may compare."""
 
-    resource: Annotated[
-        dict[str, Any], doc.about("route parameters; `name` and `service` are the resource's own")
-    ] = {}
-    user: Annotated[
-        dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
-    ] = {}
-    action: Annotated[
-        dict[str, Any], doc.about("`action.properties.*`; no request of the mesh has them")
-    ] = {}
-    context: Annotated[dict[str, Any], doc.about("`context.*`; no request of the mesh has them")] = {}
+    resource: dict[str, Any] = doc.about(
+        "route parameters; `name` and `service` are the resource's own", default={}
+    )
+    user: dict[str, Any] = doc.about(
+        "claims of the subject, with `roles`; not for callers with a token", default={}
+    )
+    action: dict[str, Any] = doc.about("`action.properties.*`; no request of the mesh has them", default={})
+    context: dict[str, Any] = doc.about("`context.*`; no request of the mesh has them", default={})
 
 
 class CheckRequest(doc.BodyModel):
     """A question: may the subject do the action on the resource?"""
 
-    subject: Annotated[
-        doc.Name | None,
-        doc.NOT_NULL,
-        doc.about("a caller with a token may leave it out, or name itself", "alice"),
-    ] = None
-    subject_kind: Literal["user", "service", "workload"] = "user"
-    domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
-        None
+    subject: doc.Omissible[doc.Name] = doc.optional(
+        "a caller with a token may leave it out, or name itself", "alice"
     )
-    resource: Annotated[doc.OneName, doc.about("the name of a resource", "invoice:read")]
-    action: Annotated[doc.OneName, doc.about("the action", "read")]
-    min_revision: Annotated[
-        doc.Integer,
-        Field(
-            ge=0,
-            le=_MAX_REVISION,
-            description="decide under this revision or a later one; waits at most 1 s, then 503",
-        ),
-    ] = 0
-    attributes: Annotated[Attributes, doc.example({"resource": {"id": "4711"}})] = Attributes.model_construct(
-        resource={}, user={}, action={}, context={}
+    subject_kind: Literal["user", "service", "workload"] = "user"
+    domain: doc.Omissible[doc.OneName] = doc.optional("the domain of the subject; never `*`")
+    resource: doc.OneName = doc.about("the name of a resource", "invoice:read")
+    action: doc.OneName = doc.about("the action", "read")
+    min_revision: doc.NonNegative = doc.about(
+        "decide under this revision or a later one; waits at most 1 s, then 503", default=0, le=_MAX_REVISION
+    )
+    attributes: Attributes = doc.example(
+        {"resource": {"id": "4711"}},
+        default=Attributes.model_construct(resource={}, user={}, action={}, context={}),
     )
 
     @classmethod
@@ -128,24 +117,24 @@ class CheckDecision(doc.Model):
         "reason": "no_matching_rule",
         "message": "no rule allows it",
     }
-    decision: Annotated[Literal["allow", "deny"], doc.example("allow")]
-    matched_rule_id: Annotated[str | None, doc.example(doc.EXAMPLE_ID)]
-    reason: Annotated[str, doc.example("rule_matched", "no_matching_rule")]
-    message: Annotated[str, doc.example("a rule allows it")]
+    decision: Literal["allow", "deny"] = doc.example("allow")
+    matched_rule_id: str | None = doc.example(doc.EXAMPLE_ID)
+    reason: str = doc.example("rule_matched", "no_matching_rule")
+    message: str = doc.example("a rule allows it")
     decision_id: doc.RowId
-    policy_revision: Annotated[doc.Integer, Field(ge=0), doc.about("revision of the tenant's policies", 7)]
+    policy_revision: doc.NonNegative = doc.about("revision of the tenant's policies", 7)
 
 
 class AccessRequest(doc.BodyModel):
     """A question about the default action of a resource."""
 
-    name: Annotated[doc.OneName, doc.about("the name of a resource", "invoice:read")]
+    name: doc.OneName = doc.about("the name of a resource", "invoice:read")
 
 
 class AccessAnswer(doc.Model):
     """Whether role rules allow it."""
 
-    authorized: Annotated[doc.Flag, doc.example(True)]
+    authorized: doc.Flag = doc.example(True)
 
 
 router: Final = APIRouter(tags=["Check"], route_class=Operation)

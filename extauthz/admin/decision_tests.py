@@ -31,14 +31,12 @@ from extauthz.storage.write import Change
 class DecisionTest(doc.BodyModel):
     """What to make of a recorded decision."""
 
-    name: Annotated[
-        doc.Name | None, doc.about("of the test; left out: `decision` with the id", "the audited invoice")
-    ] = None
-    expect: Annotated[
-        Expectation | None,
-        doc.NOT_NULL,
-        doc.about("left out: the decision as it was recorded", {"decision": "deny"}),
-    ] = None
+    name: doc.Name | None = doc.optional(
+        "of the test; left out: `decision` with the id", "the audited invoice"
+    )
+    expect: doc.Omissible[Expectation] = doc.optional(
+        "left out: the decision as it was recorded", {"decision": "deny"}
+    )
 
 
 _OF_BODIES: Final = (BODY, MCP_METHOD, MCP_NAME)

@@ -3,7 +3,6 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.audit import ActorField
@@ -25,17 +24,17 @@ _COMMENT: Final = "seen with the owners of billing"
 class ApprovalDocument(doc.BodyModel):
     """An approval."""
 
-    comment: Annotated[doc.Text, Field(min_length=1, max_length=1024), doc.about("why it is right", _COMMENT)]
+    comment: doc.Text = doc.about("why it is right", _COMMENT, min_length=1, max_length=1024)
 
 
 class ApprovalOut(doc.Warned):
     """An approval, and what it holds for: another version, live revision or replay voids it."""
 
     approved_by: ActorField
-    comment: Annotated[str, doc.example(_COMMENT)]
-    version: Annotated[doc.Integer, Field(ge=1), doc.about("the version of the draft", 3)]
-    draft_digest: Annotated[str, doc.example("0" * 64)]
-    live_revision: Annotated[doc.Integer, Field(ge=0), doc.example(7)]
+    comment: str = doc.example(_COMMENT)
+    version: doc.Positive = doc.about("the version of the draft", 3)
+    draft_digest: str = doc.example("0" * 64)
+    live_revision: doc.NonNegative = doc.example(7)
     replay: doc.RowId
     created_at: doc.Time
 

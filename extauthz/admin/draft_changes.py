@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from extauthz.admin import registration, resources
@@ -56,35 +56,29 @@ _RULE: Final = {"sub": "finance", "dom": "*", "obj": "invoice:read", "act": "rea
 class DraftChangeDocument(doc.BodyModel):
     """One change: `create` has a `document`, `delete` an `id`, `update` both."""
 
-    action: Annotated[
-        ChangeAction, doc.about("`create` of a resource registers it; a binding is not updated", "create")
-    ]
-    kind: Annotated[EntityKind, doc.example("role_rule")]
-    id: Annotated[str | None, doc.NOT_NULL, doc.about("the row to update or delete")] = None
-    document: Annotated[
-        dict[str, Any] | None,
-        doc.NOT_NULL,
-        doc.about("the whole document, as the noun's POST takes it", _RULE),
-    ] = None
-    cascade: Annotated[doc.Flag, Field(description="deletes the rules that name a deleted resource, too")] = (
-        False
+    action: ChangeAction = doc.about(
+        "`create` of a resource registers it; a binding is not updated", "create"
     )
+    kind: EntityKind = doc.example("role_rule")
+    id: doc.Omissible[str] = doc.optional("the row to update or delete")
+    document: doc.Omissible[dict[str, Any]] = doc.optional(
+        "the whole document, as the noun's POST takes it", _RULE
+    )
+    cascade: doc.Flag = doc.about("deletes the rules that name a deleted resource, too", default=False)
 
 
 class DraftChanged(doc.Model):
     """One row that the list wrote."""
 
-    action: Annotated[str, doc.example("create")]
-    kind: Annotated[str, doc.example("role_rule")]
+    action: str = doc.example("create")
+    kind: str = doc.example("role_rule")
     id: doc.RowId
 
 
 class DraftChangesOut(doc.Warned):
     """Every row that a list of changes wrote in a draft, in order."""
 
-    items: Annotated[
-        list[DraftChanged], doc.example([{"action": "create", "kind": "role_rule", "id": doc.EXAMPLE_ID}])
-    ]
+    items: list[DraftChanged] = doc.example([{"action": "create", "kind": "role_rule", "id": doc.EXAMPLE_ID}])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.audit import EXAMPLE_ACTOR, ActorField, ActorOut
@@ -31,13 +30,12 @@ from extauthz.storage.write import Change, Written
 
 PATH: Final = "/api/v1/drafts"
 NOUN: Final = "draft"
-_Count = Annotated[doc.Integer, Field(ge=0)]
 
 
 class DraftDocument(doc.BodyModel):
     """A new draft."""
 
-    title: Annotated[doc.Name | None, doc.about("what it is for", "finance reads invoices")] = None
+    title: doc.Name | None = doc.optional("what it is for", "finance reads invoices")
 
 
 class DraftOut(doc.Warned):
@@ -45,14 +43,14 @@ class DraftOut(doc.Warned):
 
     id: doc.RowId
     title: doc.Name | None
-    state: Annotated[Literal["open", "published"], doc.about("`published`: nothing is added to it", "open")]
-    version: Annotated[doc.Integer, Field(ge=1), doc.about("its `ETag`; every change raises it", 1)]
-    base_revision: Annotated[_Count, doc.about("the live revision that it was made for", 7)]
-    live_revision: Annotated[_Count, doc.about("the present one; another than the base: rebase it", 7)]
-    changes: Annotated[_Count, doc.about("how many rows were written in it, each time counted", 0)]
+    state: Literal["open", "published"] = doc.about("`published`: nothing is added to it", "open")
+    version: doc.Positive = doc.about("its `ETag`; every change raises it", 1)
+    base_revision: doc.NonNegative = doc.about("the live revision that it was made for", 7)
+    live_revision: doc.NonNegative = doc.about("the present one; another than the base: rebase it", 7)
+    changes: doc.NonNegative = doc.about("how many rows were written in it, each time counted", 0)
     created_by: ActorField
     published_by: ActorOut | None
-    published_revision: _Count | None
+    published_revision: doc.NonNegative | None
     created_at: doc.Time
     updated_at: doc.Time
 
@@ -60,37 +58,31 @@ class DraftOut(doc.Warned):
 class DraftDifference(doc.Model):
     """A row as it is live, and as the draft has it."""
 
-    action: Annotated[Literal["create", "update", "delete"], doc.example("create")]
-    kind: Annotated[str, doc.example("role_rule")]
+    action: Literal["create", "update", "delete"] = doc.example("create")
+    kind: str = doc.example("role_rule")
     id: doc.RowId
-    before: Annotated[Any, doc.about("the live document; null: there is none")]
-    after: Annotated[Any, doc.about("the document in the draft; null: it is deleted", {"sub": "finance"})]
-    authors: Annotated[list[ActorOut], doc.about("the authors of its changes", [EXAMPLE_ACTOR])]
-    conflict: Annotated[
-        Literal["changed", "taken"] | None,
-        doc.about("`changed`: written live since; `taken`: another live row has its value or route"),
-    ]
+    before: Any = doc.about("the live document; null: there is none")
+    after: Any = doc.about("the document in the draft; null: it is deleted", {"sub": "finance"})
+    authors: list[ActorOut] = doc.about("the authors of its changes", [EXAMPLE_ACTOR])
+    conflict: Literal["changed", "taken"] | None = doc.about(
+        "`changed`: written live since; `taken`: another live row has its value or route"
+    )
 
 
 class Rebase(doc.BodyModel):
     """What is kept of the rows that conflict."""
 
-    resolve: Annotated[
-        dict[str, Literal["draft", "live"]],
-        Field(
-            default_factory=dict,
-            description="by the id of the row; `live` drops its changes from the draft",
-            examples=[{doc.EXAMPLE_ID: "live"}],
-        ),
-    ]
+    resolve: dict[str, Literal["draft", "live"]] = doc.about(
+        "by the id of the row; `live` drops its changes from the draft",
+        {doc.EXAMPLE_ID: "live"},
+        default_factory=dict,
+    )
 
 
 class DraftFilter(PageQuery):
     """Which drafts to list."""
 
-    state: Annotated[
-        Literal["open", "published"] | None, doc.about("only open, or only published drafts")
-    ] = None
+    state: Literal["open", "published"] | None = doc.optional("only open, or only published drafts")
 
 
 ReadsDrafts = Annotated[RequestContext, requires(Permission.POLICIES_READ)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 
 from extauthz.admin.checks import Attributes, attribute_problems, subject_problems
 from extauthz.decide.line_question import NOT_JUDGED
@@ -29,33 +29,24 @@ def _moment_or_revision(value: object) -> object:
 class ExplainRequest(doc.BodyModel):
     """A question as for `POST /api/v1/check`, or a line of the decision log."""
 
-    subject: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("the subject that asks", "alice")] = None
-    subject_kind: Annotated[Literal["user", "service", "workload"] | None, doc.NOT_NULL] = None
-    domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
-        None
+    subject: doc.Omissible[doc.Name] = doc.optional("the subject that asks", "alice")
+    subject_kind: doc.Omissible[Literal["user", "service", "workload"]] = None
+    domain: doc.Omissible[doc.OneName] = doc.optional("the domain of the subject; never `*`")
+    resource: doc.Omissible[doc.OneName] = doc.optional("the name of a resource", "invoice:read")
+    action: doc.Omissible[doc.OneName] = doc.optional("the action", "read")
+    attributes: doc.Omissible[Attributes] = None
+    line: doc.Omissible[dict[str, Any]] = doc.optional(
+        "a line of the decision log, instead of a question; `attributes` may add what the line lacks"
     )
-    resource: Annotated[
-        doc.OneName | None, doc.NOT_NULL, doc.about("the name of a resource", "invoice:read")
-    ] = None
-    action: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the action", "read")] = None
-    attributes: Annotated[Attributes | None, doc.NOT_NULL] = None
-    line: Annotated[
-        dict[str, Any] | None,
-        doc.NOT_NULL,
-        doc.about(
-            "a line of the decision log, instead of a question; `attributes` may add what the line lacks"
-        ),
-    ] = None
     at: Annotated[
         Any,
         BeforeValidator(_moment_or_revision),
         WithJsonSchema(
             {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "format": "date-time"}]}
         ),
-        doc.about(
-            "the policies of this revision, or of this time (default: those of now, or of the line)", 7
-        ),
-    ] = None
+    ] = doc.optional(
+        "the policies of this revision, or of this time (default: those of now, or of the line)", 7
+    )
 
     @classmethod
     def problems_in(cls, document: Mapping[str, object], ctx: RequestContext) -> list[Problem]:
@@ -97,27 +88,26 @@ def _line_problems(line: object) -> list[Problem]:
 class DecidedOut(doc.Model):
     """A decision that was made, as its line has it."""
 
-    decision_id: Annotated[str, doc.example(doc.EXAMPLE_ID)]
+    decision_id: str = doc.example(doc.EXAMPLE_ID)
     ts: doc.Time
-    decision: Annotated[Literal["allow", "deny"], doc.example("deny")]
-    reason: Annotated[str, doc.example("no_matching_rule")]
-    matched_rule_id: Annotated[str | None, doc.example(doc.EXAMPLE_ID)]
+    decision: Literal["allow", "deny"] = doc.example("deny")
+    reason: str = doc.example("no_matching_rule")
+    matched_rule_id: str | None = doc.example(doc.EXAMPLE_ID)
 
 
 class PoliciesOut(doc.Model):
     """The policies that the explanation is about."""
 
-    revision: Annotated[doc.Integer, Field(ge=0), doc.example(7)]
-    written_at: Annotated[doc.OptionalTime, doc.example(doc.EXAMPLE_TIME)]
-    digest: Annotated[str | None, doc.about("the digest of the policies, as they were rebuilt", "0" * 64)]
-    stored_digest: Annotated[
-        str | None, doc.about("the digest that was stored when the revision was written", "0" * 64)
-    ]
-    line_digest: Annotated[str | None, doc.about("`policy_digest` of the line", "0" * 64)]
-    matches: Annotated[
-        bool | None,
-        doc.about("whether all known digests are the same; null: there is none to compare with", True),
-    ]
+    revision: doc.NonNegative = doc.example(7)
+    written_at: doc.OptionalTime = doc.example(doc.EXAMPLE_TIME)
+    digest: str | None = doc.about("the digest of the policies, as they were rebuilt", "0" * 64)
+    stored_digest: str | None = doc.about(
+        "the digest that was stored when the revision was written", "0" * 64
+    )
+    line_digest: str | None = doc.about("`policy_digest` of the line", "0" * 64)
+    matches: bool | None = doc.about(
+        "whether all known digests are the same; null: there is none to compare with", True
+    )
 
 
 _POLICIES: Final = {
@@ -129,39 +119,29 @@ _POLICIES: Final = {
 class ExplanationOut(doc.Model):
     """Why."""
 
-    decision: Annotated[Literal["allow", "deny"], doc.example("deny")]
-    reason: Annotated[str, doc.example("no_matching_rule")]
-    message: Annotated[str, doc.example("no rule matches")]
-    matched_rule_id: Annotated[str | None, doc.example(None)]
-    recorded: Annotated[DecidedOut | None, doc.about("the decision of the line; null for a question")]
-    agrees: Annotated[
-        bool | None,
-        doc.about(
-            "whether decision, reason and rule are those of the line; null for a question, or if uncertain",
-            True,
-        ),
-    ]
-    certain: Annotated[
-        doc.Flag, doc.about("false: a value that was not recorded could change the decision", True)
-    ]
-    time: Annotated[
-        doc.Time, doc.about("the time for which conditions and bindings were evaluated", doc.EXAMPLE_TIME)
-    ]
-    policies: Annotated[PoliciesOut, doc.example(_POLICIES)]
-    principal: Annotated[Any, doc.about("the principal, with its effective roles", {"id": "alice"})]
-    target: Annotated[Any, doc.about("resource, action and parameters", {"resource": "invoice:read"})]
-    roles: Annotated[list[Any], doc.about("each role, with the bindings and links that gave it", [])]
-    expired_bindings: Annotated[list[Any], doc.about("bindings that would give a role, and have expired", [])]
-    candidates: Annotated[
-        list[Any],
-        doc.about(
-            "every rule on the resource, action and domain: attribute policies, with what each condition "
-            "came out as and the value it saw, then role rules; those that matched first",
-            [],
-        ),
-    ]
-    candidates_left_out: Annotated[doc.Integer, doc.example(0)]
-    near_miss: Annotated[
-        Any, doc.about("the allow that failed by the fewest conditions, and which; null after an allow", None)
-    ]
-    notes: Annotated[list[str], doc.about("what was taken for granted, and what is not as it should be", [])]
+    decision: Literal["allow", "deny"] = doc.example("deny")
+    reason: str = doc.example("no_matching_rule")
+    message: str = doc.example("no rule matches")
+    matched_rule_id: str | None = doc.example(None)
+    recorded: DecidedOut | None = doc.about("the decision of the line; null for a question")
+    agrees: bool | None = doc.about(
+        "whether decision, reason and rule are those of the line; null for a question, or if uncertain",
+        True,
+    )
+    certain: doc.Flag = doc.about("false: a value that was not recorded could change the decision", True)
+    time: doc.Time = doc.about("the time for which conditions and bindings were evaluated", doc.EXAMPLE_TIME)
+    policies: PoliciesOut = doc.example(_POLICIES)
+    principal: Any = doc.about("the principal, with its effective roles", {"id": "alice"})
+    target: Any = doc.about("resource, action and parameters", {"resource": "invoice:read"})
+    roles: list[Any] = doc.about("each role, with the bindings and links that gave it", [])
+    expired_bindings: list[Any] = doc.about("bindings that would give a role, and have expired", [])
+    candidates: list[Any] = doc.about(
+        "every rule on the resource, action and domain: attribute policies, with what each condition "
+        "came out as and the value it saw, then role rules; those that matched first",
+        [],
+    )
+    candidates_left_out: doc.Integer = doc.example(0)
+    near_miss: Any = doc.about(
+        "the allow that failed by the fewest conditions, and which; null after an allow", None
+    )
+    notes: list[str] = doc.about("what was taken for granted, and what is not as it should be", [])

@@ -103,12 +103,8 @@ class IdentityProviderDocument(doc.PolicyDocument[ProviderReading]):
     )
     issuer: _Text = doc.optional("`iss` of its tokens, exactly, which need not be a URL")
     issuer_template: _Text = doc.optional("an issuer with one placeholder such as `{id}`")
-    issuer_values: Annotated[_Texts, Field(max_length=MAX_ISSUERS)] = doc.optional(
-        "every value that the placeholder may have"
-    )
-    aliases: Annotated[list[_Text], Field(max_length=MAX_ISSUERS)] = doc.optional(
-        "further values of `iss` for the same keys"
-    )
+    issuer_values: _Texts = doc.optional("every value that the placeholder may have", max_length=MAX_ISSUERS)
+    aliases: list[_Text] = doc.optional("further values of `iss` for the same keys", max_length=MAX_ISSUERS)
     jwks_uri: _Url | None = doc.optional("left out or null: discovered from the issuer")
     jwks: dict[str, Any] = doc.optional("the JWK Set itself, of public keys")
     audience: _Text | _Texts = doc.optional(
@@ -131,8 +127,9 @@ class IdentityProviderDocument(doc.PolicyDocument[ProviderReading]):
     excluded_roles: list[_Text] = doc.optional("roles that do not count; left out: as in the settings")
     required_type: Literal["at+jwt", "jwt"] = doc.optional("what `typ` has to be")
     require_bound: bool = doc.optional("only tokens bound to a client certificate (RFC 8705)")
-    headers: Annotated[dict[str, _Text], Field(max_length=MAX_CLAIM_HEADERS)] = doc.optional(
-        "headers that workloads get, each with the attribute `user.*` of its value"
+    headers: dict[str, _Text] = doc.optional(
+        "headers that workloads get, each with the attribute `user.*` of its value",
+        max_length=MAX_CLAIM_HEADERS,
     )
     authorization: AuthorizationHeader = doc.optional(
         "`remove`: workloads do not get the `Authorization` header; left out: `keep`"

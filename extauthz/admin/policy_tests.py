@@ -38,34 +38,27 @@ _Json = dict[str, Any]
 class Expectation(doc.Model):
     """The answer that a test expects; what is left out may be anything."""
 
-    decision: Annotated[Literal["allow", "deny"], doc.example("allow")]
-    reason: Annotated[str | None, doc.NOT_NULL, doc.about("a reason of the decision log")] = None
-    rule: Annotated[str | None, doc.about("the id of the deciding rule; null: none")] = None
-    resource: Annotated[str | None, doc.about("the resource that the route leads to; null: none")] = None
-    action: Annotated[str | None, doc.about("the action; null: none")] = None
-    shadow: Annotated[list[Any] | None, doc.NOT_NULL, doc.about("what shadow rules would have done")] = None
+    decision: Literal["allow", "deny"] = doc.example("allow")
+    reason: doc.Omissible[str] = doc.optional("a reason of the decision log")
+    rule: str | None = doc.optional("the id of the deciding rule; null: none")
+    resource: str | None = doc.optional("the resource that the route leads to; null: none")
+    action: str | None = doc.optional("the action; null: none")
+    shadow: doc.Omissible[list[Any]] = doc.optional("what shadow rules would have done")
 
 
 class PolicyTestDocument(doc.BodyModel):
     """A policy test: a caller, a request and the answer expected of it."""
 
-    name: Annotated[doc.Name, doc.about("unique in the tenant", "finance reads any invoice")]
-    principal: Annotated[
-        _Json | str | None,
-        doc.NOT_NULL,
-        doc.about(
-            "`{id, kind, roles, domain, claims}`, or `anonymous`", {"id": "alice", "roles": ["finance"]}
-        ),
-    ] = None
-    token: Annotated[_Json | None, doc.NOT_NULL, doc.about("claims, instead of a principal")] = None
-    request: Annotated[
-        _Json,
-        doc.about(
-            "`{method, host, path, headers}`, or by name `{resource, action}`", {"path": "/invoices/7"}
-        ),
-    ]
-    expect: Annotated[Expectation, doc.example({"decision": "allow"})]
-    now: Annotated[str | None, doc.NOT_NULL, doc.about("the time of the request (RFC 3339)")] = None
+    name: doc.Name = doc.about("unique in the tenant", "finance reads any invoice")
+    principal: doc.Omissible[_Json | str] = doc.optional(
+        "`{id, kind, roles, domain, claims}`, or `anonymous`", {"id": "alice", "roles": ["finance"]}
+    )
+    token: doc.Omissible[_Json] = doc.optional("claims, instead of a principal")
+    request: _Json = doc.about(
+        "`{method, host, path, headers}`, or by name `{resource, action}`", {"path": "/invoices/7"}
+    )
+    expect: Expectation = doc.example({"decision": "allow"})
+    now: doc.Omissible[str] = doc.optional("the time of the request (RFC 3339)")
     _written: Document = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -97,23 +90,23 @@ class PolicyTestOut(PolicyTestDocument, doc.StoredRow):
 class PolicyTestFilter(PageQuery):
     """Which tests to list."""
 
-    name: Annotated[doc.Name | None, doc.about("only the test of this name")] = None
+    name: doc.Name | None = doc.optional("only the test of this name")
 
 
 class PolicyTestResult(doc.Model):
     """What a test came to."""
 
     id: doc.RowId
-    name: Annotated[str, doc.example("finance reads any invoice")]
-    passed: Annotated[bool, doc.example(True)]
-    differences: Annotated[list[str], doc.about("from what it expects", [])]
-    rules: Annotated[list[str], doc.about("the rule that decided, and shadow rules that would have", [])]
+    name: str = doc.example("finance reads any invoice")
+    passed: bool = doc.example(True)
+    differences: list[str] = doc.about("from what it expects", [])
+    rules: list[str] = doc.about("the rule that decided, and shadow rules that would have", [])
 
 
 class UntestedRule(doc.Model):
     """A rule that decides in no test."""
 
-    kind: Annotated[str, doc.example("role_rule")]
+    kind: str = doc.example("role_rule")
     id: doc.RowId
 
 
@@ -129,14 +122,11 @@ _RESULT: Final = {
 class PolicyTestResults(doc.Model):
     """All tests of a tenant, run."""
 
-    tests: Annotated[list[PolicyTestResult], doc.example([_RESULT])]
-    untested: Annotated[
-        list[UntestedRule],
-        doc.about(
-            "rules in force that decide in no test, at most 1,000",
-            [{"kind": "role_rule", "id": doc.EXAMPLE_ID}],
-        ),
-    ]
+    tests: list[PolicyTestResult] = doc.example([_RESULT])
+    untested: list[UntestedRule] = doc.about(
+        "rules in force that decide in no test, at most 1,000",
+        [{"kind": "role_rule", "id": doc.EXAMPLE_ID}],
+    )
 
 
 TESTS: Final = Collection(

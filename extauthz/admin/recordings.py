@@ -27,50 +27,44 @@ _DAY: Final = {"day": "2026-01-31", "shapes": 212, "requests": 40_211, "lost": 0
 class FoldedSlotOut(doc.Model):
     """A part of requests of which values are not kept."""
 
-    template: Annotated[
-        str | None, doc.about("path of the route; null: requests without a route", "/orders/{id}")
-    ]
-    slot: Annotated[str, doc.about("`{name}` of a route parameter, or an attribute", "{id}")]
-    whole: Annotated[
-        bool, doc.about(f"true: no value is kept; false: those beyond the first {MAX_LITERALS:,} are not")
-    ]
+    template: str | None = doc.about("path of the route; null: requests without a route", "/orders/{id}")
+    slot: str = doc.about("`{name}` of a route parameter, or an attribute", "{id}")
+    whole: bool = doc.about(f"true: no value is kept; false: those beyond the first {MAX_LITERALS:,} are not")
 
 
 class RecordedDayOut(doc.Model):
     """The recordings of one day, UTC."""
 
-    day: Annotated[str, doc.about("the day", "2026-01-31")]
-    shapes: Annotated[int, doc.about("different requests", 212)]
-    requests: Annotated[int, doc.about("all requests", 40_211)]
-    lost: Annotated[int, doc.about("requests of which only this number is known", 0)]
-    folded: Annotated[list[FoldedSlotOut], doc.example([_FOLDED])]
+    day: str = doc.about("the day", "2026-01-31")
+    shapes: int = doc.about("different requests", 212)
+    requests: int = doc.about("all requests", 40_211)
+    lost: int = doc.about("requests of which only this number is known", 0)
+    folded: list[FoldedSlotOut] = doc.example([_FOLDED])
 
 
 class RecordingsOut(doc.Model):
     """What is recorded."""
 
-    recording: Annotated[bool, doc.about("whether this control plane takes recordings (`RECORD`)", True)]
-    since: Annotated[doc.Time | None, doc.about("of the first recording that is kept", doc.EXAMPLE_TIME)]
-    kept_days: Annotated[int, doc.about("days for which recordings are kept (`RECORD_DAYS`)", 90)]
-    shapes: Annotated[int, doc.about("different requests; those of two days count twice", 212)]
-    requests: Annotated[int, doc.about("all requests", 40_211)]
-    lost: Annotated[int, doc.about("requests of which only this number is known", 0)]
-    attributes: Annotated[
-        list[str], doc.about("attributes that are recorded of each request", ["user.department"])
-    ]
-    days: Annotated[list[RecordedDayOut], doc.example([_DAY])]
+    recording: bool = doc.about("whether this control plane takes recordings (`RECORD`)", True)
+    since: doc.Time | None = doc.about("of the first recording that is kept", doc.EXAMPLE_TIME)
+    kept_days: int = doc.about("days for which recordings are kept (`RECORD_DAYS`)", 90)
+    shapes: int = doc.about("different requests; those of two days count twice", 212)
+    requests: int = doc.about("all requests", 40_211)
+    lost: int = doc.about("requests of which only this number is known", 0)
+    attributes: list[str] = doc.about("attributes that are recorded of each request", ["user.department"])
+    days: list[RecordedDayOut] = doc.example([_DAY])
 
 
 class ErasureDocument(doc.BodyModel):
     """The subject to erase."""
 
-    subject: Annotated[doc.Name, doc.about("the id of the user or service: `user.id`", "alice")]
+    subject: doc.Name = doc.about("the id of the user or service: `user.id`", "alice")
 
 
 class ErasureOut(doc.Model):
     """What was erased."""
 
-    shapes: Annotated[int, doc.about("shapes that told of the subject", 12)]
+    shapes: int = doc.about("shapes that told of the subject", 12)
 
 
 router: Final = APIRouter(prefix="/api/v1/recordings", tags=["Recordings"], route_class=Operation)

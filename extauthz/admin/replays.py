@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.audit import ActorField
@@ -27,18 +26,13 @@ from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, R
 _PATH: Final = "/api/v1/drafts/{id}/replay"
 _DRAFT: Final = "draft"
 _REPLAY: Final = "replay"
-_Count = Annotated[doc.Integer, Field(ge=0)]
 
 
 class ReplayWindow(doc.BodyModel):
     """Which recorded requests to judge; left out: all that are kept. Hours are whole."""
 
-    since: Annotated[
-        doc.OptionalTime, doc.about("only requests of this hour or later", "2026-01-05T00:00:00Z")
-    ] = None
-    until: Annotated[
-        doc.OptionalTime, doc.about("only requests of hours before this time", "2026-01-12T00:00:00Z")
-    ] = None
+    since: doc.OptionalTime = doc.optional("only requests of this hour or later", "2026-01-05T00:00:00Z")
+    until: doc.OptionalTime = doc.optional("only requests of hours before this time", "2026-01-12T00:00:00Z")
 
     @classmethod
     def problems_in(cls, document: Mapping[str, object], _: RequestContext) -> list[Problem]:
@@ -58,8 +52,8 @@ class ReplayWindow(doc.BodyModel):
 class ReplayProgress(doc.Model):
     """How much is done."""
 
-    judged: Annotated[_Count, doc.about("shapes that are judged", 0)]
-    total: Annotated[_Count | None, doc.about("shapes to judge; null: not counted yet", 1204)]
+    judged: doc.NonNegative = doc.about("shapes that are judged", 0)
+    total: doc.NonNegative | None = doc.about("shapes to judge; null: not counted yet", 1204)
 
 
 class ReplayOut(doc.Model):
@@ -67,21 +61,19 @@ class ReplayOut(doc.Model):
 
     id: doc.RowId
     draft: doc.RowId
-    draft_version: Annotated[doc.Integer, doc.about("the version of the draft when it was asked for", 3)]
-    status: Annotated[Literal["queued", "running", "done", "failed"], doc.example("done")]
-    problem: Annotated[str | None, doc.about("why it failed")]
-    progress: Annotated[ReplayProgress, doc.example({"judged": 1204, "total": 1204})]
+    draft_version: doc.Integer = doc.about("the version of the draft when it was asked for", 3)
+    status: Literal["queued", "running", "done", "failed"] = doc.example("done")
+    problem: str | None = doc.about("why it failed")
+    progress: ReplayProgress = doc.example({"judged": 1204, "total": 1204})
     since: str | None
     until: str | None
-    domains: Annotated[
-        list[str] | None, doc.about("the domains of a domain admin that asked; null: every domain")
-    ]
-    live_revision: Annotated[_Count | None, doc.about("the live policies that were compared", 7)]
-    draft_digest: Annotated[str | None, doc.about("SHA-256 of what the draft changed then")]
+    domains: list[str] | None = doc.about("the domains of a domain admin that asked; null: every domain")
+    live_revision: doc.NonNegative | None = doc.about("the live policies that were compared", 7)
+    draft_digest: str | None = doc.about("SHA-256 of what the draft changed then")
     requested_by: ActorField
     created_at: doc.Time
     ended_at: str | None
-    result: Annotated[Any, doc.about("null until it is done, and in lists")]
+    result: Any = doc.about("null until it is done, and in lists")
 
 
 Asks = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.role_rules import RoleRuleOut
@@ -56,7 +55,7 @@ _NOUN: Final = "resource"
 class McpDocument(doc.Model):
     """One message of the Model Context Protocol: a method, and what its parameter names."""
 
-    method: Annotated[str, doc.about("a method, or `notifications/*`", "tools/call")]
+    method: str = doc.about("a method, or `notifications/*`", "tools/call")
     tool: doc.Text = doc.optional("of `tools/call`: a tool, or `*`", "delete-invoice")
     prompt: doc.Text = doc.optional("of `prompts/get`: a prompt, or `*`")
     uri: doc.Text = doc.optional(
@@ -67,13 +66,11 @@ class McpDocument(doc.Model):
 class RouteDocument(doc.Model):
     """A route that leads to a resource."""
 
-    host: Annotated[str | None, doc.about("an exact host, or `*.suffix`; left out: every host")] = None
-    methods: Annotated[
-        list[str],
-        Field(min_length=1, max_length=MAX_METHODS),
-        doc.about('upper-case, never HEAD, which is decided as GET; or `["*"]`'),
-    ]
-    path: Annotated[str, doc.about("a template: `{name}` is one segment, a final `/**` the rest")]
+    host: str | None = doc.optional("an exact host, or `*.suffix`; left out: every host")
+    methods: list[str] = doc.about(
+        'upper-case, never HEAD, which is decided as GET; or `["*"]`', min_length=1, max_length=MAX_METHODS
+    )
+    path: str = doc.about("a template: `{name}` is one segment, a final `/**` the rest")
     action: doc.OneName = doc.optional(
         "left out: the text after the last `:` of the resource's name, else `access`"
     )
@@ -98,20 +95,22 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
     reader = _read
     shown: ClassVar = ("createdAt", "updatedAt", "warnings")
     patch_example: ClassVar = {"displayName": "Invoices"}
-    name: Annotated[doc.OneName, doc.about("stable and unique in the tenant", "invoice:read")]
-    serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
+    name: doc.OneName = doc.about("stable and unique in the tenant", "invoice:read")
+    serviceName: doc.OneName = doc.about("the service it belongs to", "billing")
     displayName: doc.Name = doc.optional("a name for people; left out: the name", "Read invoices")
-    defaultRoles: Annotated[
-        list[doc.OneName],
-        Field(max_length=MAX_DEFAULT_ROLES),
-        doc.about("become role rules when the name is registered for the first time", ["finance"]),
-    ] = []
-    routes: Annotated[list[RouteDocument], Field(max_length=MAX_ROUTES), doc.example(_ROUTES)] = []
-    public: Annotated[
-        doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
-    ] = False
-    headers: Annotated[dict[str, str], Field(max_length=MAX_CLAIM_HEADERS)] = doc.optional(
-        "headers that the workload gets, each with the attribute `user.*` of its value"
+    defaultRoles: list[doc.OneName] = doc.about(
+        "become role rules when the name is registered for the first time",
+        ["finance"],
+        default=[],
+        max_length=MAX_DEFAULT_ROLES,
+    )
+    routes: list[RouteDocument] = doc.example(_ROUTES, default=[], max_length=MAX_ROUTES)
+    public: doc.Flag = doc.about(
+        "true: allow rules for everyone; shown only where both rules are in force", default=False
+    )
+    headers: dict[str, str] = doc.optional(
+        "headers that the workload gets, each with the attribute `user.*` of its value",
+        max_length=MAX_CLAIM_HEADERS,
     )
     authorization: AuthorizationHeader = doc.optional(
         "`remove`: the workload does not get the `Authorization` header; left out: `keep`"
@@ -167,14 +166,14 @@ class ResourceOut(ResourceDocument, doc.Warned):
 class ResourceFilter(PageQuery):
     """Which resources to list."""
 
-    name: Annotated[doc.Name | None, doc.about("only the resource of this name")] = None
-    serviceName: Annotated[doc.Name | None, doc.about("only resources of this service")] = None
+    name: doc.Name | None = doc.optional("only the resource of this name")
+    serviceName: doc.Name | None = doc.optional("only resources of this service")
 
 
 class RemovalQuery(doc.QueryModel):
     """What to delete together with a resource."""
 
-    cascade: Annotated[doc.QueryFlag, doc.about("delete the rules that name it, too")] = False
+    cascade: doc.QueryFlag = doc.about("delete the rules that name it, too", default=False)
 
 
 _Reads = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE, in_drafts=True)]

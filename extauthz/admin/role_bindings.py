@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from extauthz.compile.documents.policy_documents import BoundKind, parse_role_binding
 from extauthz.domain.policy import RoleBinding, SubjectKind
+from extauthz.rest import documents as doc
 from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.authorization import require_domain, require_removable_binding
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
-from extauthz.rest.documents import Name, OneName, OptionalTime, PolicyDocument, StoredRow, about
 from extauthz.rest.openapi import created, deleted, found, listed
 from extauthz.rest.operation import Creates, Operation, Reads, Writes
 from extauthz.rest.pagination import PageQuery
@@ -25,35 +25,33 @@ PATH: Final = "/api/v1/role-bindings"
 _INHERITANCE: Final = "only tenant admins write inheritance between roles"
 
 
-class RoleBindingDocument(PolicyDocument[RoleBinding]):
+class RoleBindingDocument(doc.PolicyDocument[RoleBinding]):
     """A role binding."""
 
     reader = parse_role_binding
-    user: Annotated[OneName, about("the user, service, workload or role that gets the role", "alice")]
-    user_kind: Annotated[
-        BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)", "user")
-    ]
-    role: Annotated[OneName, about("the role", "finance")]
-    dom: Annotated[Name, about("the domain of the binding, or `*`", "emea")]
-    expires_at: Annotated[
-        OptionalTime, about("exclusive; left out or null: never", "2026-12-31T00:00:00Z")
-    ] = None
+    user: doc.OneName = doc.about("the user, service, workload or role that gets the role", "alice")
+    user_kind: BoundKind = doc.about(
+        "`role`: the role `user` inherits the role `role` (tenant admins only)", "user"
+    )
+    role: doc.OneName = doc.about("the role", "finance")
+    dom: doc.Name = doc.about("the domain of the binding, or `*`", "emea")
+    expires_at: doc.OptionalTime = doc.optional("exclusive; left out or null: never", "2026-12-31T00:00:00Z")
 
     def to_document(self, binding_id: str) -> Document:
         """Return the document to store."""
         return role_bindings.document_of(replace(self.entity, id=binding_id))
 
 
-class RoleBindingOut(RoleBindingDocument, StoredRow):
+class RoleBindingOut(RoleBindingDocument, doc.StoredRow):
     """A stored role binding."""
 
 
 class RoleBindingFilter(PageQuery):
     """Which bindings to list."""
 
-    user: Annotated[Name | None, about("only bindings of this user, service, workload or role")] = None
-    role: Annotated[Name | None, about("only bindings to this role")] = None
-    dom: Annotated[Name | None, about("only bindings in this domain")] = None
+    user: doc.Name | None = doc.optional("only bindings of this user, service, workload or role")
+    role: doc.Name | None = doc.optional("only bindings to this role")
+    dom: doc.Name | None = doc.optional("only bindings in this domain")
 
 
 async def _require_removable(ctx: RequestContext, change: Change, stored: Stored) -> None:

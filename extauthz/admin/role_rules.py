@@ -25,11 +25,11 @@ class RoleRuleDocument(doc.PolicyDocument[RoleRule]):
     """A role rule. Its members are the fields of the entity `RoleRule` and the columns of the table."""
 
     reader = parse_role_rule
-    sub: Annotated[doc.Name, doc.about("the subject: a role, user, service or workload, or `*`", "finance")]
-    dom: Annotated[doc.Name, doc.about("the domain, or `*` for every domain and for none", "*")]
-    obj: Annotated[doc.Name, doc.about("the resource, or `*`", "invoice:read")]
-    act: Annotated[doc.Name, doc.about("the action, or `*`", "read")]
-    effect: Annotated[Effect, doc.example("allow")]
+    sub: doc.Name = doc.about("the subject: a role, user, service or workload, or `*`", "finance")
+    dom: doc.Name = doc.about("the domain, or `*` for every domain and for none", "*")
+    obj: doc.Name = doc.about("the resource, or `*`", "invoice:read")
+    act: doc.Name = doc.about("the action, or `*`", "read")
+    effect: Effect = doc.example("allow")
     sub_kind: SubjectKind = doc.computed(
         "the kind of `sub`; left out, `role` in an allow and `any` in a deny", "role"
     )
@@ -46,20 +46,20 @@ class RoleRuleOut(RoleRuleDocument, doc.StoredRow):
 class RoleRuleValue(doc.BodyModel):
     """The value of a rule; `act`, `sub_kind` and `effect` narrow it down."""
 
-    sub: Annotated[doc.Name, doc.about("the subject", "finance")]
-    dom: Annotated[doc.Name, doc.about("the domain", "*")]
-    obj: Annotated[doc.Name, doc.about("the resource", "invoice:read")]
-    act: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("the action")] = None
-    sub_kind: Annotated[SubjectKind | None, doc.NOT_NULL, doc.about("narrows it down")] = None
-    effect: Annotated[Effect | None, doc.NOT_NULL, doc.about("narrows it down")] = None
+    sub: doc.Name = doc.about("the subject", "finance")
+    dom: doc.Name = doc.about("the domain", "*")
+    obj: doc.Name = doc.about("the resource", "invoice:read")
+    act: doc.Omissible[doc.Name] = doc.optional("the action")
+    sub_kind: doc.Omissible[SubjectKind] = doc.optional("narrows it down")
+    effect: doc.Omissible[Effect] = doc.optional("narrows it down")
 
 
 class RoleRuleFilter(PageQuery):
     """Which rules to list."""
 
-    obj: Annotated[doc.Name | None, doc.about("only rules on this resource")] = None
-    sub: Annotated[doc.Name | None, doc.about("only rules for this subject")] = None
-    dom: Annotated[doc.Name | None, doc.about("only rules of this domain")] = None
+    obj: doc.Name | None = doc.optional("only rules on this resource")
+    sub: doc.Name | None = doc.optional("only rules for this subject")
+    dom: doc.Name | None = doc.optional("only rules of this domain")
 
 
 RULES: Final = Collection(

@@ -85,30 +85,24 @@ _PREFIXES: Final = ["api.example.com/invoices"]
 class ServiceKeyDocument(doc.BodyModel):
     """A new service key."""
 
-    name: Annotated[doc.Name, doc.about("a name for people", "billing at start")]
+    name: doc.Name = doc.about("a name for people", "billing at start")
     description: Annotated[doc.Text, Field(max_length=1024)] | None = None
-    scopes: Annotated[
-        list[Scope],
-        Field(min_length=1),
-        AfterValidator(doc.without_repeats),
-        doc.example(["resources:write"]),
-    ]
-    service_name: Annotated[
-        doc.OneName | None,
-        doc.about("the only service whose resources `resources:write` may register", "billing"),
-    ] = None
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(doc.without_repeats)] = doc.example(
+        ["resources:write"]
+    )
+    service_name: doc.OneName | None = doc.optional(
+        "the only service whose resources `resources:write` may register", "billing"
+    )
     prefixes: Annotated[
         Annotated[list[Any], Field(max_length=MAX_PREFIXES)] | None,
         AfterValidator(_prefixes),
         WithJsonSchema({"type": ["array", "null"], "items": {"type": "string"}}),
-        doc.about(
-            "`host/path`, `*.suffix/path` or `/path`: where `resources:write` may claim routes", _PREFIXES
-        ),
-    ] = None
-    domain: Annotated[
-        doc.OneName | None,
-        doc.about("of the principal (`identity`), and the only one `policies:*` may see and write"),
-    ] = None
+    ] = doc.optional(
+        "`host/path`, `*.suffix/path` or `/path`: where `resources:write` may claim routes", _PREFIXES
+    )
+    domain: doc.OneName | None = doc.optional(
+        "of the principal (`identity`), and the only one `policies:*` may see and write"
+    )
     expires_at: FutureTime = None
 
     @classmethod
@@ -130,25 +124,22 @@ class ServiceKeyDocument(doc.BodyModel):
 class ServiceKeyOut(doc.Model):
     """A stored service key, without its secret."""
 
-    id: Annotated[str, doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)]
-    name: Annotated[doc.Name, doc.example("billing at start")]
-    description: Annotated[doc.Text, doc.example("")]
-    scopes: Annotated[list[str], doc.example(["resources:write"])]
-    service_name: Annotated[doc.Name | None, doc.example("billing")]
-    prefixes: Annotated[list[str], doc.example(_PREFIXES)]
+    id: str = doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)
+    name: doc.Name = doc.example("billing at start")
+    description: doc.Text = doc.example("")
+    scopes: list[str] = doc.example(["resources:write"])
+    service_name: doc.Name | None = doc.example("billing")
+    prefixes: list[str] = doc.example(_PREFIXES)
     domain: doc.Name | None
     expires_at: doc.Time | None
-    parent: Annotated[str | None, doc.about("the key that created it, and with which it is revoked")]
-    bootstrap: Annotated[doc.Flag, doc.example(False)]
+    parent: str | None = doc.about("the key that created it, and with which it is revoked")
+    bootstrap: doc.Flag = doc.example(False)
     created_at: doc.Time
-    last_used_at: Annotated[
-        doc.Time | None,
-        doc.about(
-            "The last use that this control plane knows of. Uses over REST are known within a few "
-            "seconds, uses in the mesh within a minute where the sidecar reports (CONTROL_PLANE_URL; "
-            "workers of `extauthz serve` do without it)."
-        ),
-    ]
+    last_used_at: doc.Time | None = doc.about(
+        "The last use that this control plane knows of. Uses over REST are known within a few "
+        "seconds, uses in the mesh within a minute where the sidecar reports (CONTROL_PLANE_URL; "
+        "workers of `extauthz serve` do without it)."
+    )
 
 
 class ServiceKeyMade(ServiceKeyOut, doc.Warned):

@@ -28,10 +28,8 @@ class AdminSessionOut(Model):
     """A session with its token."""
 
     id: RowId
-    token: Annotated[
-        str, about("in this answer only", f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}")
-    ]
-    token_type: Annotated[str, example("Bearer")]
+    token: str = about("in this answer only", f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}")
+    token_type: str = example("Bearer")
     expires_at: Time
 
 

@@ -28,15 +28,15 @@ PATH: Final = "/admin/sidecar-keys"
 class SidecarKeyDocument(doc.BodyModel):
     """A new key of sidecars."""
 
-    name: Annotated[doc.Name, doc.about("a name for people", "data plane west")]
+    name: doc.Name = doc.about("a name for people", "data plane west")
     expires_at: FutureTime = None
 
 
 class SidecarKeyOut(doc.Model):
     """A stored key of sidecars, without its secret."""
 
-    id: Annotated[str, doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)]
-    name: Annotated[doc.Name, doc.example("data plane west")]
+    id: str = doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)
+    name: doc.Name = doc.example("data plane west")
     created_at: doc.Time
     expires_at: doc.Time | None
     last_used_at: doc.Time | None

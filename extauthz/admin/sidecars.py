@@ -20,29 +20,21 @@ from extauthz.storage import sidecars
 class SidecarOut(doc.Model):
     """A sidecar, one worker of it."""
 
-    instance: Annotated[str, doc.about("of the process, a UUID", doc.EXAMPLE_ID)]
-    version: Annotated[str, doc.about("of extauthz", "0.2.0")]
-    revision: Annotated[
-        int | None, doc.about("at which it decides; null before its first policies of this epoch", 42)
-    ]
-    age: Annotated[
-        float | None, doc.about("seconds since it last confirmed that its policies are the newest", 0.4)
-    ]
-    condition_body_max: Annotated[
-        int | None,
-        doc.about("octets of a body that conditions read, 0: none; null: it does not say", 65_536),
-    ]
-    request_bodies: Annotated[
-        RequestBodies | None,
-        doc.about(
-            "seen of bodies since its start: one that conditions can read, requests with a JSON or form body "
-            "of which they can read none, or no such request; null: no check yet, or it does not say",
-            "arrived",
-        ),
-    ]
+    instance: str = doc.about("of the process, a UUID", doc.EXAMPLE_ID)
+    version: str = doc.about("of extauthz", "0.2.0")
+    revision: int | None = doc.about("at which it decides; null before its first policies of this epoch", 42)
+    age: float | None = doc.about("seconds since it last confirmed that its policies are the newest", 0.4)
+    condition_body_max: int | None = doc.about(
+        "octets of a body that conditions read, 0: none; null: it does not say", 65_536
+    )
+    request_bodies: RequestBodies | None = doc.about(
+        "seen of bodies since its start: one that conditions can read, requests with a JSON or form body "
+        "of which they can read none, or no such request; null: no check yet, or it does not say",
+        "arrived",
+    )
     last_seen: doc.Time
-    live: Annotated[bool, doc.about("whether it reported within three intervals", True)]
-    behind_by: Annotated[int, doc.about("revisions that it does not have yet", 0)]
+    live: bool = doc.about("whether it reported within three intervals", True)
+    behind_by: int = doc.about("revisions that it does not have yet", 0)
 
 
 router: Final = APIRouter(prefix="/api/v1/sidecars", tags=["Sidecars"], route_class=Operation)

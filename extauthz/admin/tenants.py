@@ -52,29 +52,26 @@ Host = Annotated[Any, AfterValidator(_host), WithJsonSchema({"type": "string"})]
 class TenantDocument(doc.BodyModel):
     """A new tenant."""
 
-    name: Annotated[doc.Name, doc.about("a name for people", "Acme")]
+    name: doc.Name = doc.about("a name for people", "Acme")
     slug: Annotated[
-        doc.Name,
-        AfterValidator(_slug),
-        WithJsonSchema({"type": "string", "pattern": SLUG_PATTERN}),
-        doc.example("acme"),
-    ]
+        doc.Name, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": SLUG_PATTERN})
+    ] = doc.example("acme")
 
 
 class TenantPatch(doc.BodyModel):
     """What to change of a tenant."""
 
-    name: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("a name for people")] = None
-    status: Annotated[TenantStatus | None, doc.NOT_NULL, doc.example("suspended")] = None
+    name: doc.Omissible[doc.Name] = doc.optional("a name for people")
+    status: doc.Omissible[TenantStatus] = doc.example("suspended", default=None)
 
 
 class TenantListedOut(doc.Model):
     """A tenant, without its hosts."""
 
-    id: Annotated[doc.Text, doc.about("the slug", "acme")]
-    slug: Annotated[doc.Text, doc.example("acme")]
-    name: Annotated[doc.Name, doc.example("Acme")]
-    status: Annotated[TenantStatus, doc.example("active")]
+    id: doc.Text = doc.about("the slug", "acme")
+    slug: doc.Text = doc.example("acme")
+    name: doc.Name = doc.example("Acme")
+    status: TenantStatus = doc.example("active")
     createdAt: doc.Time
     updatedAt: doc.Time
 
@@ -82,7 +79,7 @@ class TenantListedOut(doc.Model):
 class TenantOut(TenantListedOut, doc.Warned):
     """A tenant."""
 
-    hosts: Annotated[list[str], doc.example(["acme.example"])]
+    hosts: list[str] = doc.example(["acme.example"])
 
 
 class TenantMade(TenantOut):
@@ -94,19 +91,19 @@ class TenantMade(TenantOut):
 class Hosts(doc.BodyModel):
     """The hosts that a tenant owns."""
 
-    hosts: Annotated[list[Host], doc.example(["acme.example"])]
+    hosts: list[Host] = doc.example(["acme.example"])
 
 
 class HostsStored(doc.Warned):
     """The hosts that a tenant owns now."""
 
-    hosts: Annotated[list[str], doc.example(["acme.example"])]
+    hosts: list[str] = doc.example(["acme.example"])
 
 
 class BootstrapKey(doc.Warned):
     """A new bootstrap key."""
 
-    id: Annotated[str, doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)]
+    id: str = doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)
     bootstrapKey: NewKey
 
 

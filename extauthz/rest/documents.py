@@ -40,6 +40,7 @@ from extauthz.rest.problems import conflict, invalid
 _Body = TypeVar("_Body")
 _Entity = TypeVar("_Entity")
 _Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
 EXAMPLE_ID: Final = "01900000-0000-7000-8000-000000000001"
 EXAMPLE_TIME: Final = "2026-01-31T08:00:00Z"
 
@@ -93,7 +94,8 @@ class _NotNull:
         return choices[0] if len(choices) == 1 else described
 
 
-NOT_NULL: Final = _NotNull()
+Omissible = Annotated[_Value | None, _NotNull()]
+"""A member that may be left out, which is None then, but cannot be given as null."""
 
 
 def context_of(info: ValidationInfo) -> Any:
@@ -101,29 +103,36 @@ def context_of(info: ValidationInfo) -> Any:
     return info.context
 
 
-def about(description: str, *example: object) -> Any:
-    """Return the description of a member or a parameter, and what the OpenAPI document shows of it."""
-    return Field(description=description, examples=list(example) or None)
+def about(description: str, *example: object, **options: Any) -> Any:
+    """Return the field of a member or a parameter: its description, and its examples in the OpenAPI document.
+
+    `options` are those of `pydantic.Field`; without a `default` the member is required.
+    """
+    return Field(description=description, examples=list(example) or None, **options)
 
 
-def example(*values: object) -> Any:
-    """Return the values of a member that the OpenAPI document shows, the first one in examples."""
-    return Field(examples=list(values))
+def example(*values: object, **options: Any) -> Any:
+    """Return the field of a member without a description; the first value stands in examples."""
+    return Field(examples=list(values), **options)
 
 
-def optional(description: str, *example: object) -> Any:
-    """Return the field of a member that may be left out, of a document that another reader checks."""
-    return Field(default=None, description=description, examples=list(example) or None)
+def optional(description: str, *example: object, **options: Any) -> Any:
+    """Return the field of a member that may be left out, and is None then."""
+    return about(description, *example, default=None, **options)
 
 
 def computed(description: str, *example: object) -> Any:
     """Return the field of a member whose default depends on other members, or on the caller."""
-    return Field(default_factory=lambda: None, description=description, examples=list(example))
+    return about(description, *example, default_factory=lambda: None)
 
 
 Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 Integer = Annotated[int, Strict()]
+NonNegative = Annotated[Integer, Field(ge=0)]
+"""An integer, 0 or more."""
+Positive = Annotated[Integer, Field(ge=1)]
+"""An integer, 1 or more."""
 Name = Annotated[
     Text, checked(_not_canonical), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256})
 ]
@@ -209,27 +218,22 @@ class QueryModel(Model):
 class DocumentWarningOut(Model):
     """What may surprise the author of a document."""
 
-    code: Annotated[
-        WarningCode,
-        Field(
-            description="`unreadable_row`: a stored row of the tenant, named by `kind` and `id`, is not in "
-            "force as it is stored"
-        ),
-    ]
-    pointer: Annotated[str, Field(description="JSON pointer into the document")]
+    code: WarningCode = about(
+        "`unreadable_row`: a stored row of the tenant, named by `kind` and `id`, is not in force as it is "
+        "stored"
+    )
+    pointer: str = about("JSON pointer into the document")
     message: str
-    kind: Annotated[str | None, NOT_NULL, Field(examples=["attribute_policy"])] = None
-    id: Annotated[str | None, NOT_NULL] = None
+    kind: Omissible[str] = example("attribute_policy", default=None)
+    id: Omissible[str] = None
 
 
 class Warned(Model):
     """An answer to a write: rows of the tenant that cannot be read are named in it."""
 
-    warnings: Annotated[
-        list[DocumentWarningOut] | None,
-        NOT_NULL,
-        Field(description="what may surprise; in answers to writes also rows that cannot be read"),
-    ] = None
+    warnings: Omissible[list[DocumentWarningOut]] = optional(
+        "what may surprise; in answers to writes also rows that cannot be read"
+    )
 
 
 class StoredRow(Warned):
@@ -244,7 +248,7 @@ class PageOut(Model, Generic[_Item]):
     """A part of a list."""
 
     items: list[_Item]
-    next_cursor: Annotated[str | None, Field(description="`cursor` of the next page; null at the end")]
+    next_cursor: str | None = about("`cursor` of the next page; null at the end")
 
 
 def validate(
