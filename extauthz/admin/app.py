@@ -131,7 +131,7 @@ def build_app(services: AdminServices, part: Part = Part.WHOLE) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=None if is_admin else _lifespan(services),
-        exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
+        exception_handlers=_EXCEPTION_HANDLERS,
     )
     app.state.services = services
     app.add_middleware(PlainPaths)
@@ -159,7 +159,7 @@ def build_worker_app(services: AdminServices) -> Starlette:
     """Return the application for the workers of this process: what sidecars report and record."""
     return Starlette(
         routes=_from_sidecars(services, FollowerKeys(services)),
-        exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
+        exception_handlers=_EXCEPTION_HANDLERS,
     )
 
 
@@ -294,3 +294,15 @@ def _allowed(request: Request) -> list[str]:
 async def _last_resort(_: Request, error: Exception) -> Response:
     _log.error("request_failed", exc_info=error)
     return internal_error().response()
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return error.response()
+
+
+_EXCEPTION_HANDLERS: Final[dict[Any, Any]] = {
+    HTTPException: _http_problem,
+    ProblemError: _problem,
+    Exception: _last_resort,
+}

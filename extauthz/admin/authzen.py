@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.authzen_models import EvaluationOut, EvaluationRequest, EvaluationsOut, EvaluationsRequest
-from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, not_now
+from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, message_of, not_now
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authzen import (
     AskedSubject,
@@ -173,17 +173,16 @@ def _failed(found: QuestionRejected | AboutAnother) -> Document:
 
 
 def _shown(verdict: NamedVerdict) -> Document:
-    allowed = isinstance(verdict, AllowedByName)
     context: Document = {
         "reason": verdict.reason.value,
-        "message": "a rule allows it" if allowed else verdict.reason.text,
+        "message": message_of(verdict.effect, verdict.reason),
         "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
         "decision_id": verdict.decision_id,
         "policy_revision": verdict.policies.revision,
     }
     if verdict.reason in NOT_NOW:
         context["error"] = {"status": 503, "message": verdict.reason.text}
-    return {"decision": allowed, "context": context}
+    return {"decision": isinstance(verdict, AllowedByName), "context": context}
 
 
 def _check_defaults(batch: Batch, raw: object) -> None:

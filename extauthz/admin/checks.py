@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, not_now
+from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, message_of, not_now
 from extauthz.compile.fields import shown
 from extauthz.decide.by_name import NamedQuestion
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
@@ -158,16 +158,15 @@ async def check(ctx: Annotated[RequestContext, requires(Permission.CHECK)], body
         raise unavailable(f"revision {body.min_revision} is not in effect here yet; try again")
     question = named_question(body.resource, body.action, body.attributes)
     verdict = _decided(services, ctx.tenant, principal, question)
-    allowed = isinstance(verdict, AllowedByName)
     shown = {
         "decision": verdict.effect.value,
         "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
         "reason": verdict.reason.value,
-        "message": "a rule allows it" if allowed else verdict.reason.text,
+        "message": message_of(verdict.effect, verdict.reason),
         "decision_id": verdict.decision_id,
         "policy_revision": verdict.policies.revision,
     }
-    return Reply(200 if allowed else 403, shown).response()
+    return Reply(200 if isinstance(verdict, AllowedByName) else 403, shown).response()
 
 
 def named_question(resource: str, action: str, attributes: Attributes | None) -> NamedQuestion:

@@ -1,6 +1,7 @@
 """`GET /api/v1/decisions/{id}`: a recorded decision, explained on the policies that made it."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -8,14 +9,14 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from extauthz.admin.explained import answer_of, decided_by, decision_json
 from extauthz.admin.explanation_models import ExplanationOut
-from extauthz.admin.explanations import REASONS, ReadsDecisions, answer_of, decided_by, message_of
+from extauthz.admin.explanations import ReadsDecisions
 from extauthz.admin.past_view import View, view_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
 from extauthz.recording.not_known import NotKnown
-from extauthz.recording.shape import Shape
 from extauthz.rest.answers import Reply
 from extauthz.rest.authorization import sees_decisions_of
 from extauthz.rest.context import RequestContext
@@ -60,45 +61,29 @@ def _answer(
     moment: datetime,
     found: ExplainedShape,
 ) -> Document:
-    shape = recorded.shape
-    before = _decision_of(shape)
-    notes = list(view.notes)
-    decided: Document = {**before}
+    shape, answer = recorded.shape, found.answer
+    before = decided = decision_json(shape.effect, shape.reason, shape.rule)
+    notes = view.notes
+    is_certain = True
     if found.explanation is not None:
-        decided = decided_by(found.explanation)
-    elif isinstance(found.answer, NotKnown):
-        notes.append(f"{found.answer.slot} is {found.answer.state.value}: what is decided depends on it")
+        decided, is_certain = decided_by(found.explanation), found.explanation.certain
+    elif isinstance(answer, NotKnown):
+        is_certain = False
+        notes += (f"{answer.slot} is {answer.state.value}: what is decided depends on it",)
     else:
-        rule = found.answer.rule
-        decided = {
-            "decision": found.answer.effect.value,
-            "reason": found.answer.reason.value,
-            "matched_rule_id": None if rule is None else rule.id,
-        }
-    is_certain = (
-        found.explanation.certain if found.explanation is not None else not isinstance(found.answer, NotKnown)
+        decided = decision_json(answer.effect, answer.reason, answer.rule)
+    shown = answer_of(
+        ctx,
+        replace(view, now=moment.timestamp(), notes=notes),
+        decided,
+        found.principal,
+        found.target,
+        found.explanation,
+        recorded=before | {"decision_id": str(decision_id), "ts": rfc3339(moment)},
+        agrees=decided == before if is_certain else None,
+        rules_asked=isinstance(answer, NotKnown),
     )
-    seen = View(view.snapshot, view.suspended, moment.timestamp(), view.policies, tuple(notes))
-    asked = isinstance(found.answer, NotKnown)
-    shown = answer_of(ctx, seen, found.principal, found.target, found.explanation, rules_asked=asked)
-    return (
-        decided
-        | {"message": message_of(REASONS[str(decided["reason"])])}
-        | {
-            "recorded": before | {"decision_id": str(decision_id), "ts": rfc3339(moment)},
-            "agrees": decided == before if is_certain else None,
-        }
-        | shown
-        | {"certain": is_certain}
-    )
-
-
-def _decision_of(shape: Shape) -> Document:
-    return {
-        "decision": shape.effect.value,
-        "reason": shape.reason.value,
-        "matched_rule_id": None if shape.rule is None else shape.rule.id,
-    }
+    return shown | {"certain": is_certain}
 
 
 def not_recorded(decision_id: UUID) -> ProblemError:

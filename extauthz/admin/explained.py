@@ -4,11 +4,14 @@ A domain admin does not see what rules and bindings of every domain say: of thos
 whether they matched. INVARIANT: nothing here reads a provider, a key or a credential.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
+from extauthz.admin.named_decisions import message_of
+from extauthz.admin.past_view import View
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.readings import reading_of
 from extauthz.compile.conditions.values import Missing
@@ -27,7 +30,12 @@ from extauthz.domain.policy import (
     RoleRule,
     UnreadableCondition,
 )
+from extauthz.domain.principal import Principal
+from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.time_text import rfc3339
+from extauthz.domain.verdict import Denial, Grant, Rule, Target
+from extauthz.rest.authorization import sees_decisions_of
+from extauthz.rest.context import RequestContext
 from extauthz.storage.rows import Document
 
 MAX_TEXT = 1024
@@ -36,8 +44,90 @@ MAX_TEXT = 1024
 SeesDomain = Callable[[str], bool]
 
 
-def explained(explanation: Explanation, sees: SeesDomain) -> Document:
-    """Return the members that an explanation adds to the answer."""
+_REASONS: Final = {reason.value: reason for reason in Reason}
+DECISION: Final = ("decision", "reason", "matched_rule_id")
+"""The members of a decision, in answers as in lines of the decision log."""
+
+
+def decision_json(effect: Effect, reason: Reason, rule: Rule | None) -> Document:
+    """Return what was decided: the effect, the reason, and the rule that decided (None: no rule)."""
+    return {
+        "decision": effect.value,
+        "reason": reason.value,
+        "matched_rule_id": None if rule is None else rule.id,
+    }
+
+
+def decided_by(explanation: Explanation) -> Document:
+    """Return what the rules of an explanation decide."""
+    match explanation.decision:
+        case Grant(rule):
+            return decision_json(Effect.ALLOW, Reason.RULE_MATCHED, rule)
+        case Denial(reason, rule):
+            return decision_json(Effect.DENY, reason, rule)
+
+
+def answer_of(
+    ctx: RequestContext,
+    view: View,
+    decided: Document,
+    principal: Principal | None,
+    target: Target | None,
+    explanation: Explanation | None,
+    *,
+    recorded: Document | None = None,
+    agrees: bool | None = None,
+    rules_asked: bool = False,
+) -> Document:
+    """Return the answer: what is decided on the policies of a view, and why.
+
+    `recorded` is the decision of a line or a recorded request, `agrees` whether it is the same. There may be
+    no explanation though `rules_asked`.
+    """
+    notes = list(view.notes)
+    if explanation is None:
+        if not rules_asked:
+            notes.append("the decision was made before rules were asked: there are no candidates")
+        details: Document = {
+            "certain": True, "roles": [], "expired_bindings": [], "candidates": [], "candidates_left_out": 0,
+            "near_miss": None,
+        }  # fmt: skip
+    else:
+        details = _details(explanation, lambda domain: sees_decisions_of(ctx.caller, domain))
+        if not explanation.certain:
+            notes.append("a value that was not recorded could change the decision: see not_recorded")
+    return {
+        **decided,
+        "message": message_of(Effect(str(decided["decision"])), _REASONS[str(decided["reason"])]),
+        "recorded": recorded,
+        "agrees": agrees,
+        "time": rfc3339(_moment(view.now)),
+        "policies": view.policies,
+        "principal": None if principal is None else _principal(principal, explanation),
+        "target": None if target is None else _target(target),
+        **details,
+        "notes": notes,
+    }
+
+
+def _principal(principal: Principal, explanation: Explanation | None) -> Document:
+    return {
+        "id": principal.id,
+        "kind": principal.kind.value,
+        "domain": principal.domain,
+        "roles": [] if explanation is None else [origin.role for origin in explanation.roles],
+    }
+
+
+def _target(target: Target) -> Document:
+    return {
+        "resource": plain(target.resource),
+        "action": plain(target.action),
+        "parameters": {name: plain(value) for name, value in target.parameters.items()},
+    }
+
+
+def _details(explanation: Explanation, sees: SeesDomain) -> Document:
     return {
         "certain": explanation.certain,
         "roles": [_role(origin, sees) for origin in explanation.roles],
@@ -192,11 +282,6 @@ def plain(value: object) -> object:
             return str(value)
         case _:
             return None
-
-
-def parameters_shown(parameters: Mapping[str, object]) -> Document:
-    """Return the parameters of a target."""
-    return {name: plain(value) for name, value in parameters.items()}
 
 
 def _moment(seconds: float) -> datetime:

@@ -6,6 +6,7 @@ A key that was found is remembered for `KEY_KEPT_S`, so that ten thousand sideca
 database once in that time; a revoked key ends within it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,8 +18,8 @@ from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
-from extauthz.rest.authentication import unauthenticated
-from extauthz.rest.problems import forbidden, of_refusal, throttled
+from extauthz.rest.authentication import client_address, rejected, unauthenticated
+from extauthz.rest.problems import accepted, forbidden
 from extauthz.rest.services import AdminServices
 from extauthz.storage import service_keys, sidecar_keys
 from extauthz.storage.audit import INSTALLATION
@@ -37,9 +38,10 @@ class Follower:
 
     tenant: str | None
 
-    def serves(self, tenant: str) -> bool:
-        """Tell whether the key is one for a tenant."""
-        return self.tenant is None or self.tenant == tenant
+    def require_tenants(self, tenants: Collection[str]) -> None:
+        """Refuse tenants that the key is not for. Raises ProblemError 403."""
+        if self.tenant is not None and not {self.tenant}.issuperset(tenants):
+            raise forbidden("the key is of another tenant")
 
 
 class FollowerKeys:
@@ -77,8 +79,7 @@ class FollowerKeys:
             return known[0]
         at = datetime.fromtimestamp(now, UTC)
         found = await self._questions.ask(presented, partial(self._stored, presented, at))
-        if isinstance(found, Refusal):
-            raise of_refusal(found)
+        found = accepted(found)
         if found is None or (isinstance(found, KeyGrant) and self._is_foreign(found)):
             return None
         until = now + KEY_KEPT_S
@@ -99,13 +100,7 @@ class FollowerKeys:
         services = self._services
         if not given:
             return unauthenticated(Reason.TOKEN_MISSING)
-        address = None if request.client is None else request.client.host
-        wait = services.failures.count(address, Reason.API_KEY_INVALID, services.clock())
-        return (
-            unauthenticated(Reason.API_KEY_INVALID)
-            if wait is None
-            else throttled(wait, reason=Reason.API_KEY_INVALID.value)
-        )
+        return rejected(Reason.API_KEY_INVALID, client_address(request), services)
 
     def _is_foreign(self, grant: KeyGrant) -> bool:
         return self._services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT

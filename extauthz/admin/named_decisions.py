@@ -4,7 +4,7 @@ from typing import Final
 
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.domain.principal import Principal
-from extauthz.domain.reasons import Reason
+from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Denied, NamedVerdict
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, unavailable
@@ -54,6 +54,11 @@ def _decided(
     finally:
         services.recorder.end(started, verdict)
     return verdict
+
+
+def message_of(effect: Effect, reason: Reason) -> str:
+    """Return why a decision came out as it did, in words."""
+    return "a rule allows it" if effect is Effect.ALLOW and reason is Reason.RULE_MATCHED else reason.text
 
 
 def not_now(verdict: NamedVerdict) -> ProblemError:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.reasons import Reason
 from extauthz.domain.time_text import rfc3339
-from extauthz.publish.past import PastPolicies
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, not_found, unavailable
 from extauthz.storage.history import NotKept
@@ -47,11 +46,7 @@ async def view_of(
     if directory is None or live is None:
         raise unavailable(Reason.NOT_READY.text, reason=Reason.NOT_READY.value)
     if when is None:
-        digest = live.policy_digest.text
-        policies: Document = {
-            "revision": live.revision, "written_at": None, "digest": digest, "stored_digest": None,
-            "line_digest": None, "matches": None,
-        }  # fmt: skip
+        policies = _policies(live.revision, live.policy_digest.text)
         return View(live, ctx.tenant in directory.suspended, services.clock(), policies)
     history = services.history
     if history is None:
@@ -67,24 +62,20 @@ async def view_of(
         notes.append(_OTHER_DIGEST)
     notes += [f"{problem.pointer}: {problem.message}" for problem in found.problems[:20]]
     moment = when if isinstance(when, datetime) else found.revision.written_at
-    return View(
-        found.snapshot,
-        found.suspended,
-        moment.timestamp(),
-        _policies(found, line_digest, matches),
-        tuple(notes),
-    )
-
-
-def _policies(found: PastPolicies, line_digest: str | None, matches: bool | None) -> Document:
-    return {
-        "revision": found.revision.number,
+    policies = _policies(found.revision.number, found.digest) | {
         "written_at": rfc3339(found.revision.written_at),
-        "digest": found.digest,
         "stored_digest": found.revision.digest,
         "line_digest": line_digest,
         "matches": matches,
     }
+    return View(found.snapshot, found.suspended, moment.timestamp(), policies, tuple(notes))
+
+
+def _policies(revision: int, digest: str | None) -> Document:
+    return {
+        "revision": revision, "written_at": None, "digest": digest, "stored_digest": None,
+        "line_digest": None, "matches": None,
+    }  # fmt: skip
 
 
 def _not_kept(found: NotKept, when: int | datetime) -> ProblemError:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.recording.batch import PATH, ShapeBatch, read_batch
 from extauthz.rest.answers import Reply
-from extauthz.rest.problems import ProblemError, accepted, forbidden, invalid
+from extauthz.rest.problems import accepted, invalid
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
 from extauthz.storage.outcome import refusals_returned
@@ -50,19 +50,15 @@ class SidecarRecordingApi:
         return [Route(PATH, self._take, methods=["POST"], include_in_schema=False)]
 
     async def _take(self, request: Request) -> Response:
-        try:
-            follower = await self._keys.follower(request)
-            batch = read_batch(parse_json(await read_bytes(request, MAX_BODY), request))
-            if not isinstance(batch, ShapeBatch):
-                raise invalid(batch)
-            tenants = {one.shape.tenant for one in batch.counted}
-            if not all(map(follower.serves, tenants)):
-                raise forbidden("the key is of another tenant")
-            for tenant in tenants:
-                await self._services.recording.refresh(tenant)
-            await self._add(batch)
-        except ProblemError as problem:
-            return problem.response()
+        follower = await self._keys.follower(request)
+        batch = read_batch(parse_json(await read_bytes(request, MAX_BODY), request))
+        if not isinstance(batch, ShapeBatch):
+            raise invalid(batch)
+        tenants = {one.shape.tenant for one in batch.counted}
+        follower.require_tenants(tenants)
+        for tenant in tenants:
+            await self._services.recording.refresh(tenant)
+        await self._add(batch)
         asked_for = {tenant: self._services.recording.asked_for(tenant) for tenant in tenants}
         named = {tenant: sorted(names) for tenant, names in asked_for.items() if names}
         return Reply(200, {"attributes": named}).response()

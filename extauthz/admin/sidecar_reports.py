@@ -27,7 +27,7 @@ from extauthz.domain.service_key import row_id
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH, RequestBodies
 from extauthz.rest.answers import Reply
 from extauthz.rest.documents import problems_of
-from extauthz.rest.problems import ProblemError, accepted, conflict, forbidden, invalid
+from extauthz.rest.problems import accepted, conflict, invalid
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
 from extauthz.storage.sidecar_reports import LIVE_INTERVALS, TooManySidecars
@@ -92,17 +92,13 @@ class SidecarReportApi:
         return [Route(PATH, self._report, methods=["POST"], include_in_schema=False)]
 
     async def _report(self, request: Request) -> Response:
-        try:
-            follower = await self._keys.follower(request)
-            report = _read(parse_json(await read_bytes(request, MAX_BODY), request))
-            named = {each.tenant for each in report.tenants} | {*report.gone}
-            named |= {each.tenant for each in report.key_uses}
-            if not all(map(follower.serves, named)):
-                raise forbidden("the key is of another tenant")
-            interval = self._services.sidecars.interval(*named)
-            await self._store(report, interval)
-        except ProblemError as problem:
-            return problem.response()
+        follower = await self._keys.follower(request)
+        report = _read(parse_json(await read_bytes(request, MAX_BODY), request))
+        named = {each.tenant for each in report.tenants} | {*report.gone}
+        named |= {each.tenant for each in report.key_uses}
+        follower.require_tenants(named)
+        interval = self._services.sidecars.interval(*named)
+        await self._store(report, interval)
         return Reply(200, {"interval": interval}).response()
 
     async def _store(self, report: SidecarReportDocument, interval: float) -> None:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.domain.bounded_cache import BoundedCache
-from extauthz.rest.problems import ProblemError, forbidden, malformed, not_found, of_refusal
+from extauthz.rest.problems import forbidden, malformed, not_found, of_refusal
 from extauthz.rest.services import HeadSource
 from extauthz.signed.http_source import PREFIX
 from extauthz.storage import signed_policies
@@ -62,25 +62,19 @@ class FollowerApi:
         ]
 
     async def _head(self, request: Request) -> Response:
-        try:
-            tenant = await self._tenant(request)
-            after, wait_s = _question(request)
-            envelope = await self._heads(tenant, after, wait_s)
-            if envelope is None:
-                raise not_found("no head of this tenant is signed yet")
-        except ProblemError as problem:
-            return problem.response()
+        tenant = await self._tenant(request)
+        after, wait_s = _question(request)
+        envelope = await self._heads(tenant, after, wait_s)
+        if envelope is None:
+            raise not_found("no head of this tenant is signed yet")
         return Response(envelope, media_type="application/json", headers=_HEAD_HEADERS)
 
     async def _body(self, request: Request) -> Response:
-        try:
-            tenant = await self._tenant(request)
-            name = _SHA256.fullmatch(request.path_params["name"])
-            octets = None if name is None else await self._octets(tenant, name[1])
-            if octets is None:
-                raise not_found("there is no such body")
-        except ProblemError as problem:
-            return problem.response()
+        tenant = await self._tenant(request)
+        name = _SHA256.fullmatch(request.path_params["name"])
+        octets = None if name is None else await self._octets(tenant, name[1])
+        if octets is None:
+            raise not_found("there is no such body")
         return Response(octets, headers=_BODY_HEADERS)
 
     async def _octets(self, tenant: str, sha256: str) -> bytes | None:
@@ -100,6 +94,7 @@ class FollowerApi:
         follower = await self._keys.follower(request)
         tenant = str(request.path_params["tenant"])
         if follower.tenant != tenant:
+            # Not even a key of many tenants: those are for reports alone.
             raise forbidden("the key is of another tenant")
         return tenant
 

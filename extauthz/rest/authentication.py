@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsIntrospection, NeedsKey
@@ -119,20 +120,19 @@ class Caller:
         return self.grant is not None and scope in self.grant.scopes
 
 
-async def authenticate(
-    headers: Headers, address: str | None, services: AdminServices, *, bearer_keys: bool = False
-) -> Caller:
-    """Return the caller of a request from a client address, whose failures are counted.
+async def authenticate(request: Request, services: AdminServices, *, bearer_keys: bool = False) -> Caller:
+    """Return the caller of a request. Failures are counted by the address of the client.
 
     With `bearer_keys` a service key may also come as `Authorization: Bearer sak_...`.
     """
-    found = await _identified(headers, services, bearer_keys=bearer_keys)
+    found = await _identified(request.headers, services, bearer_keys=bearer_keys)
     if isinstance(found, Caller):
-        return replace(found, actor=replace(found.actor, request_id=_request_id(headers)))
-    if found in _NO_FAILURES:
-        raise unauthenticated(found)
-    wait = services.failures.count(address, found, services.clock())
-    raise unauthenticated(found) if wait is None else throttled(wait, reason=found.value)
+        return replace(found, actor=replace(found.actor, request_id=_request_id(request.headers)))
+    raise (
+        unauthenticated(found)
+        if found in _NO_FAILURES
+        else rejected(found, client_address(request), services)
+    )
 
 
 async def _identified(headers: Headers, services: AdminServices, *, bearer_keys: bool) -> Caller | Reason:
@@ -268,6 +268,17 @@ def _require_active(tenant: str, services: AdminServices) -> None:
     directory = services.policies.current()
     if directory is not None and tenant in directory.suspended:
         raise forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
+
+
+def rejected(reason: Reason, address: str | None, services: AdminServices) -> ProblemError:
+    """Return 401 for an invalid credential, which is counted; 429 after too many from its address."""
+    wait = services.failures.count(address, reason, services.clock())
+    return unauthenticated(reason) if wait is None else throttled(wait, reason=reason.value)
+
+
+def client_address(request: Request) -> str | None:
+    """Return the address whose failures are counted; None: the server does not know it."""
+    return None if request.client is None else request.client.host
 
 
 def unauthenticated(reason: Reason) -> ProblemError:

@@ -68,8 +68,7 @@ class Requires:
     async def __call__(self, request: Request) -> RequestContext:
         """Return the context of a request whose caller is authenticated and has the permission."""
         services = request.app.state.services
-        address = None if request.client is None else request.client.host
-        caller = await authenticate(request.headers, address, services, bearer_keys=self.bearer_keys)
+        caller = await authenticate(request, services, bearer_keys=self.bearer_keys)
         if not is_permitted(caller, self.permission):
             raise not_permitted(caller, self.permission)
         if self.permission.of_operator and "id" in request.path_params:
