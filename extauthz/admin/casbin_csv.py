@@ -30,6 +30,7 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.documents import Integer, Warned, example
 from extauthz.rest.openapi import answer, written
 from extauthz.rest.operation import Operation, requires
+from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import conflict, invalid
 from extauthz.rest.quotas import check_rows_of_write
 from extauthz.storage import role_bindings, role_rules
@@ -83,7 +84,7 @@ async def export_casbin_policy(
         return await _lines(connection, ctx.tenant), await tenant_of(ctx, connection)
 
     lines, tenant = await ctx.read(work)
-    return Reply(200, to_csv(lines), {"ETag": ctx.entity_tag(tenant.revision)}, CSV).response()
+    return Reply(200, to_csv(lines), {"ETag": entity_tag(ctx.version(tenant.revision))}, CSV).response()
 
 
 @router.post("", **written(CasbinImport, openapi_extra={"requestBody": {"content": _LINES}}))

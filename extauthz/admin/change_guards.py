@@ -7,13 +7,12 @@ from starlette.responses import Response
 
 from extauthz.domain.problem import Problem
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, tenant_headers
+from extauthz.rest.answers import Reply, tagged, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import found, written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.preconditions import entity_tag
-from extauthz.rest.problems import invalid, precondition_failed
+from extauthz.rest.problems import invalid
 from extauthz.storage import change_guards
 from extauthz.storage.change_guards import Guard
 from extauthz.storage.rows import Document
@@ -73,7 +72,7 @@ async def get_change_guard(
 ) -> Response:
     """Get the settings of the tenant for changes."""
     guard = await ctx.read(lambda connection: change_guards.get(connection, ctx.tenant))
-    return Reply(200, _shown(guard), {"ETag": entity_tag(guard.revision)}).response()
+    return tagged(_shown(guard), guard.revision)
 
 
 @router.put("", **written(ChangeGuardOut))
@@ -91,12 +90,11 @@ async def replace_change_guard(
 
     async def work(change: Change) -> Guard:
         before = await change_guards.get(change.connection, change.tenant)
-        if ctx.if_match is not None and not ctx.if_match.allows(before.revision):
-            raise precondition_failed("If-Match names another state: the settings were written since")
+        ctx.require_match(before.revision, "the settings were written since")
         document: dict[str, Any] = body.model_dump(mode="json", exclude_defaults=True)
         return await change_guards.put(change, document)
 
     def reply(guard: Guard, revision: int) -> Reply:
-        return Reply(200, _shown(guard), tenant_headers(revision) | {"ETag": entity_tag(guard.revision)})
+        return Reply(200, _shown(guard), written_headers(revision, guard.revision))
 
     return await ctx.write(work, reply, apart="change_guards")

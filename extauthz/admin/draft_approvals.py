@@ -9,12 +9,11 @@ from extauthz.admin.audit import ActorField
 from extauthz.admin.drafts import PATH, draft_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, tenant_headers
+from extauthz.rest.answers import Reply, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import accepted
 from extauthz.storage import draft_approvals
 
@@ -73,5 +72,5 @@ async def approve_draft(
         "replay": str(approval.replay_id),
         "created_at": rfc3339(approval.created_at),
     }
-    headers = tenant_headers(approval.live_revision) | {"ETag": entity_tag(version)}
+    headers = written_headers(approval.live_revision, version)
     return Reply(200, shown, headers).response()

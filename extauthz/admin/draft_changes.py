@@ -23,7 +23,7 @@ from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization, quotas, registrars
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, tenant_headers
+from extauthz.rest.answers import Reply, tenant_reply
 from extauthz.rest.authorization import Permission
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
@@ -126,7 +126,7 @@ async def change_draft(
 
     def reply(rows: list[tuple[str, str, str]], revision: int) -> Reply:
         items = [{"action": action, "kind": kind, "id": row_id} for action, kind, row_id in rows]
-        return Reply(200, {"items": items}, tenant_headers(revision))
+        return tenant_reply({"items": items}, revision)
 
     return await ctx.write(work, reply, entries="")
 

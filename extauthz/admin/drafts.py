@@ -11,14 +11,13 @@ from starlette.responses import Response
 
 from extauthz.admin.audit import EXAMPLE_ACTOR, ActorField, ActorOut
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, members_of, no_content, tenant_headers
+from extauthz.rest.answers import Reply, list_of, members_of, no_content, tagged, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.draft_rights import require_rights
 from extauthz.rest.openapi import answer, created, deleted, found, listed, written
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.pagination import PageQuery
-from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import accepted, conflict, forbidden
 from extauthz.storage import draft_comparison, draft_publication, drafts
 from extauthz.storage.draft_comparison import RowDifference
@@ -98,7 +97,7 @@ def to_shown(draft: Draft) -> Document:
 
 def _headers(made: DraftWritten[Draft]) -> dict[str, str]:
     """Return the headers of an answer about a draft: the live revision, which stays, and its version."""
-    return tenant_headers(made.revision) | {"ETag": entity_tag(made.version)}
+    return written_headers(made.revision, made.version)
 
 
 def draft_of(ctx: RequestContext) -> UUID:
@@ -149,7 +148,7 @@ async def get_draft(ctx: ReadsDrafts) -> Response:
     draft = await ctx.read(lambda connection: drafts.get(connection, ctx.tenant, draft_id))
     if draft is None:
         raise ctx.missing(NOUN)
-    return Reply(200, to_shown(draft), {"ETag": entity_tag(draft.version)}).response()
+    return tagged(to_shown(draft), draft.version)
 
 
 @router.delete("/{id}", **deleted(409))
@@ -191,8 +190,7 @@ async def diff_draft(ctx: ReadsDrafts, query: Annotated[PageQuery, Query()]) -> 
 
     page = await ctx.read(work)
     items = [members_of(DraftDifference, each) for each in page.items if _sees(ctx, each)]
-    body = {"items": items, "next_cursor": position.cursor(page.next)}
-    return Reply(200, body, {"ETag": ctx.entity_tag(0)}).response()
+    return tagged({"items": items, "next_cursor": position.cursor(page.next)}, ctx.draft_version)
 
 
 def _sees(ctx: RequestContext, each: RowDifference) -> bool:
@@ -250,8 +248,7 @@ async def publish_draft(ctx: CreatesDrafts) -> Response:
         return await draft_publication.publish(change, draft_id, check=ctx.check_draft, judge=judge)
 
     def reply(draft: Draft, revision: int) -> Reply:
-        headers = tenant_headers(revision) | {"ETag": entity_tag(draft.version)}
-        return Reply(200, to_shown(draft), headers)
+        return Reply(200, to_shown(draft), written_headers(revision, draft.version))
 
     return await ctx.write(work, reply)
 

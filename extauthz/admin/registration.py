@@ -16,7 +16,7 @@ from extauthz.compile.documents.body_needs import resource_reads_body
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization, registrars
-from extauthz.rest.answers import Reply, row_reply, tenant_headers
+from extauthz.rest.answers import Reply, row_reply, tenant_reply
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import REVISIONED, also, created, written
 from extauthz.rest.operation import Operation, requires
@@ -89,7 +89,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
     def reply(registered: list[Registered], revision: int) -> Reply:
         shown = [each.shown_as(stored, ctx) for (stored, _), each in zip(registered, body, strict=True)]
         any_new = any(is_new for _, is_new in registered)
-        return Reply(201 if any_new else 200, shown, tenant_headers(revision))
+        return tenant_reply(shown, revision, 201 if any_new else 200)
 
     return await ctx.write(work, reply, entries="")
 

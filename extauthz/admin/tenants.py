@@ -12,13 +12,12 @@ from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.service_key import key_text
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers, tenant_reply
+from extauthz.rest.answers import Reply, list_of, no_content, tagged, tenant_reply, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, found, listed, written
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.pagination import BY_NAME, PageQuery
-from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import accepted, not_found
 from extauthz.rest.quotas import too_many
 from extauthz.storage import hosts, service_keys, tenants
@@ -146,7 +145,7 @@ async def create_tenant(ctx: _Creates, body: TenantDocument) -> Response:
     )
     made = accepted(made)
     shown = to_json(made.value) | {"hosts": [], "bootstrapKey": key_text(key_id, secret)}
-    headers = tenant_headers(made.revision) | {"Location": f"{PATH}/{body.slug}"}
+    headers = written_headers(made.revision, made.revision) | {"Location": f"{PATH}/{body.slug}"}
     return Reply(201, shown, headers).response()
 
 
@@ -161,7 +160,7 @@ async def get_tenant(ctx: _Reads) -> Response:
         return await tenant_of(ctx, connection), await hosts.read(connection, ctx.tenant)
 
     stored, names = await ctx.read(work)
-    return Reply(200, _with_hosts(stored, names), {"ETag": entity_tag(stored.revision)}).response()
+    return tagged(_with_hosts(stored, names), stored.revision)
 
 
 @router.patch("/{id}", **written(TenantOut))
@@ -206,8 +205,9 @@ async def replace_hosts(ctx: _Writes, body: Hosts | list[Host]) -> Response:
         ctx.check_tenant_precondition(change)
         return await hosts.replace(change, wanted)
 
-    reply = lambda names, revision: tenant_reply({"hosts": list(names)}, revision)  # noqa: E731
-    return await ctx.write(work, reply, entries=entries)
+    return await ctx.write(
+        work, lambda names, revision: tenant_reply({"hosts": list(names)}, revision), entries=entries
+    )
 
 
 @router.post("/{id}/bootstrap-key", **written(BootstrapKey, status=201))
@@ -223,8 +223,7 @@ async def rotate_bootstrap_key(ctx: _Creates) -> Response:
         return await service_keys.rotate_bootstrap(change, key_id, secret=secret)
 
     shown = {"id": key_id, "bootstrapKey": key_text(key_id, secret)}
-    reply = lambda _, revision: Reply(201, shown, tenant_headers(revision))  # noqa: E731
-    return await ctx.write(work, reply, secret=True)
+    return await ctx.write(work, lambda _, revision: tenant_reply(shown, revision, 201), secret=True)
 
 
 @router.delete("/{id}/bootstrap-key", **deleted())

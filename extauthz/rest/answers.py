@@ -86,7 +86,7 @@ def row_reply(
     """Return what makes the answer of a row that a write left behind."""
 
     def reply(stored: Stored, revision: int) -> Reply:
-        headers = {POLICY_REVISION: str(revision), "ETag": entity_tag(stored.revision)}
+        headers = written_headers(revision, stored.revision)
         if location is not None:
             headers["Location"] = f"{location}/{stored.id}"
         return Reply(status, show(stored), headers)
@@ -94,14 +94,19 @@ def row_reply(
     return reply
 
 
-def tenant_headers(revision: int) -> dict[str, str]:
-    """Return the headers of an answer that is not about a single row: the entity tag is the tenant's."""
-    return {POLICY_REVISION: str(revision), "ETag": entity_tag(revision)}
+def written_headers(revision: int, version: int) -> dict[str, str]:
+    """Return the headers of an answer to a write: the tenant's revision, and what the entity tag is of."""
+    return {POLICY_REVISION: str(revision), "ETag": entity_tag(version)}
 
 
-def tenant_reply(shown: object, revision: int) -> Reply:
-    """Return the answer of a change that is not about a single row."""
-    return Reply(HTTPStatus.OK, shown, tenant_headers(revision))
+def tenant_reply(shown: object, revision: int, status: int = HTTPStatus.OK) -> Reply:
+    """Return the answer of a change that is not about a single row: the entity tag is the tenant's."""
+    return Reply(status, shown, written_headers(revision, revision))
+
+
+def tagged(shown: Document, version: int) -> Response:
+    """Return what a GET found, with its entity tag."""
+    return Reply(HTTPStatus.OK, shown, {"ETag": entity_tag(version)}).response()
 
 
 def no_content(_: object, revision: int) -> Reply:

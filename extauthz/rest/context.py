@@ -6,7 +6,7 @@ same for every operation. Errors are `ProblemError`; one that is raised in a cha
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http import HTTPStatus
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.responses import Response
@@ -24,6 +24,7 @@ from extauthz.rest.answers import (
     POLICY_WARNINGS,
     Reply,
     list_of,
+    tagged,
     to_json,
     unreadable_row,
     warnings_header,
@@ -112,37 +113,33 @@ class RequestContext:
 
         In a draft it is compared with the draft's version, by `check_draft`.
         """
-        if (
-            self.draft is not None
-            or self.if_match is None
-            or self.if_match.allows(None if stored is None else stored.revision)
-        ):
+        if self.draft is not None:
             return
-        state = (
-            "there is no such object yet" if stored is None else "the object was written since it was read"
-        )
-        raise precondition_failed(f"If-Match names another state: {state}")
+        if stored is None:
+            self.require_match(None, "there is no such object yet")
+        else:
+            self.require_match(stored.revision, "the object was written since it was read")
 
     def check_tenant_precondition(self, change: Change) -> None:
         """Compare `If-Match` of a write that is not about a single row with the tenant's revision."""
-        if self.draft is not None:
-            return
-        # The change itself has counted the revision up already.
-        if self.if_match is not None and not self.if_match.allows(change.previous):
-            raise precondition_failed(
-                "If-Match names another state: the tenant was written since it was read"
-            )
+        if self.draft is None:
+            # The change itself has counted the revision up already.
+            self.require_match(change.previous, "the tenant was written since it was read")
 
     def check_draft(self, draft: Draft) -> None:
         """Refuse a draft that is not open, or that has another version than `If-Match` says."""
-        if self.if_match is not None and not self.if_match.allows(draft.version):
-            raise precondition_failed(f"If-Match names another state: the draft has version {draft.version}")
+        self.require_match(draft.version, f"the draft has version {draft.version}")
         if not draft.is_open:
             raise conflict(f"the draft was published as revision {draft.published_revision}", ())
 
-    def entity_tag(self, revision: int) -> str:
-        """Return the entity tag of an answer: of a row or the tenant at a revision, or of the draft."""
-        return entity_tag(revision if self.draft is None else self.draft_version)
+    def require_match(self, revision: int | None, state: str) -> None:
+        """Refuse a write with 412 where `If-Match` does not name the revision (None: there is no row)."""
+        if self.if_match is not None and not self.if_match.allows(revision):
+            raise precondition_failed(f"If-Match names another state: {state}")
+
+    def version(self, revision: int) -> int:
+        """Return the number of an entity tag: the revision of a row or the tenant, or the draft's version."""
+        return revision if self.draft is None else self.draft_version
 
     @property
     def scope(self) -> str:
@@ -190,57 +187,45 @@ class RequestContext:
         revision of the tenant.
         """
 
-        def finished(written: Written[_Value]) -> Response:
-            reply = answer(written.value, written.revision)
-            if isinstance(written, DraftWritten):
-                tag = {"ETag": entity_tag(written.version)}
-                reply = replace(reply, headers=dict(reply.headers) | tag)
-            unreadable = written.unreadable if written.changed else self.services.unreadable(self.tenant)
-            if named := unreadable[:MAX_NAMED_ROWS]:
-                shown = [self._warning(problem) for problem in named]
-                headers = dict(reply.headers) | {POLICY_WARNINGS: warnings_header(named)}
-                body = with_warnings(reply.body, shown) if isinstance(reply.body, dict) else reply.body
-                reply = replace(reply, body=body, headers=headers)
-            return reply.response()
-
         services = self.services
-        once = self.once(None if secret else finished)
-        written: Written[_Value] | Refusal
+
+        def finished(written: Written[_Value]) -> Response:
+            return self._with_unreadable_rows(answer(written.value, written.revision), written).response()
+
+        run: Callable[..., Awaitable[Written[_Value] | Refusal]]
         if self.draft is not None:
-            written = await draft_writes.write(
-                services.pool,
-                self.tenant,
-                self.draft,
-                self.caller.actor,
-                self.caller.standing(self.permission),
-                work,
-                new_id=services.new_id,
+            run = partial(
+                draft_writes.write,
+                draft_id=self.draft,
+                author=self.caller.standing(self.permission),
                 check=self.check_draft,
                 validate=services.validate,
-                once=once,
             )
-            return finished(accepted(written, entries=entries))
-        if apart is not None:
-            written = await unrevised.write(
-                services.pool,
-                self.tenant,
-                self.caller.actor,
-                work,
-                table=apart,
-                new_id=services.new_id,
-                once=once,
-            )
-            return finished(accepted(written, entries=entries))
-        written = await storage_write.write(
+        elif apart is not None:
+            run = partial(unrevised.write, table=apart)
+        else:
+            run = partial(storage_write.write, validate=services.validate)
+        written = await run(
             services.pool,
             self.tenant,
             self.caller.actor,
             work,
             new_id=services.new_id,
-            validate=services.validate,
-            once=once,
+            once=self.once(None if secret else finished),
         )
         return finished(accepted(written, entries=entries))
+
+    def _with_unreadable_rows(self, reply: Reply, written: Written[Any]) -> Reply:
+        """Return the answer of a write: it names rows that are not in force; that of a draft has its tag."""
+        headers = dict(reply.headers)
+        if isinstance(written, DraftWritten):
+            headers["ETag"] = entity_tag(written.version)
+        unreadable = written.unreadable if written.changed else self.services.unreadable(self.tenant)
+        named = unreadable[:MAX_NAMED_ROWS]
+        if named:
+            headers[POLICY_WARNINGS] = warnings_header(named)
+        body = self._warned(reply.body, named) if isinstance(reply.body, dict) else reply.body
+        return replace(reply, body=body, headers=headers)
 
     def body_not_sent(self, pointer: str) -> list[DocumentWarning]:
         """Return the warning about an entry that reads the body of requests, after `ask_about_bodies`."""
@@ -297,7 +282,7 @@ class RequestContext:
             )
             StoredReader(reading).read(table.kind, stored.document, problems)
         document = self._warned(show(stored), problems[:1])
-        return Reply(HTTPStatus.OK, document, {"ETag": self.entity_tag(stored.revision)}).response()
+        return tagged(document, self.version(stored.revision))
 
     def _warned(self, document: Document, problems: Sequence[Problem]) -> Document:
         return with_warnings(document, [self._warning(problem) for problem in problems])

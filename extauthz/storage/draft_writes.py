@@ -72,11 +72,11 @@ class _UndoneError(Exception):
 async def write(
     pool: Pool,
     tenant: str,
-    draft_id: UUID,
     actor: Actor,
-    author: Mapping[str, object],
     work: Work[_Value],
     *,
+    draft_id: UUID,
+    author: Mapping[str, object],
     new_id: Callable[[], str],
     check: DraftCheck,
     validate: Validate,

@@ -112,6 +112,10 @@ async def test_a_deny_names_the_allow_that_failed_by_the_fewest_conditions(datab
         assert (body["reason"], body["matched_rule_id"]) == ("condition_unknown", denied)
         assert body["near_miss"]["overridden_by"] == denied
         assert body["near_miss"]["failed_conditions"] == 0
+        suspended = {"user": {"level": 5, "team": "red", "suspended": True}}
+        by_rule = await explained(api, asked(attributes=suspended))
+        assert (by_rule["decision"], by_rule["matched_rule_id"]) == ("deny", denied)
+        assert (by_rule["reason"], by_rule["message"]) == ("rule_matched", "a rule denies it")
         (unknown,) = [each for each in body["candidates"] if each["id"] == denied]
         assert unknown["condition"]["conditions"][0]["saw"] == [
             {"attribute": "user.suspended", "state": "unknown"}
