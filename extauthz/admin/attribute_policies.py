@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, cast
 
 from fastapi import APIRouter, Query
@@ -26,7 +27,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, members_of, row_reply, to_json
+from extauthz.rest.answers import POLICY_REVISION, Reply, members_of, row_reply, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
@@ -262,13 +263,12 @@ async def list_attribute_policy_versions(ctx: Reads, query: Annotated[PageQuery,
     Only versions in domains that the caller administers.
     """
     policy_id = ctx.row_id(POLICIES.noun)
-    position = query.position(f"{ctx.scope} versions of {policy_id}", order=BY_NUMBER)
-    bounds = position.bounds | {"domains": ctx.caller.domains, "after": position.after or 0}
 
-    async def work(connection: Any) -> Page[attribute_policies.Version]:
-        POLICIES.visible(ctx, await attribute_policies.get(connection, ctx.tenant, policy_id))
-        return await attribute_policies.versions(connection, ctx.tenant, policy_id, **bounds)
+    async def versions(connection: Any, tenant: str, **bounds: Any) -> Page[attribute_policies.Version]:
+        POLICIES.visible(ctx, await attribute_policies.get(connection, tenant, policy_id))
+        return await attribute_policies.versions(
+            connection, tenant, policy_id, domains=ctx.caller.domains, **bounds
+        )
 
-    page = await ctx.read(work)
-    items = [members_of(AttributePolicyVersion, each) for each in page.items]
-    return list_of(items, position.cursor(page.next))
+    show = partial(members_of, AttributePolicyVersion)
+    return await ctx.listed(query, f"versions of {policy_id}", versions, show, order=BY_NUMBER)

@@ -1,6 +1,7 @@
 """`/api/v1/audit`: the audit trail: actor, change, before and after, revision; newest first."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import list_of, members_of
+from extauthz.rest.answers import members_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import listed
@@ -86,7 +87,4 @@ async def list_audit_events(
     ctx: Annotated[RequestContext, requires(Permission.AUDIT_READ)], query: Annotated[AuditFilter, Query()]
 ) -> Response:
     """List the audit trail, newest first. All filters can be combined."""
-    position = query.position(f"{ctx.tenant} audit")
-    where = query.filters() | position.bounds
-    page = await ctx.read(lambda connection: audit.page(connection, ctx.tenant, **where))
-    return list_of([members_of(AuditEventOut, each) for each in page.items], position.cursor(page.next))
+    return await ctx.listed(query, "audit", audit.page, partial(members_of, AuditEventOut))

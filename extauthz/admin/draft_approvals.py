@@ -7,9 +7,8 @@ from starlette.responses import Response
 
 from extauthz.admin.audit import ActorField
 from extauthz.admin.drafts import PATH, draft_of
-from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, written_headers
+from extauthz.rest.answers import Reply, members_of, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import written
@@ -63,14 +62,5 @@ async def approve_draft(
         new_id=services.new_id,
     )
     approval, version = accepted(found)
-    shown = {
-        "approved_by": approval.actor,
-        "comment": approval.comment,
-        "version": approval.version,
-        "draft_digest": approval.draft_digest,
-        "live_revision": approval.live_revision,
-        "replay": str(approval.replay_id),
-        "created_at": rfc3339(approval.created_at),
-    }
-    headers = written_headers(approval.live_revision, version)
-    return Reply(200, shown, headers).response()
+    shown = members_of(ApprovalOut, approval, approved_by=approval.actor, replay=str(approval.replay_id))
+    return Reply(200, shown, written_headers(approval.live_revision, version)).response()

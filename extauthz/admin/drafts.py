@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from extauthz.admin.audit import EXAMPLE_ACTOR, ActorField, ActorOut
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, members_of, no_content, tagged, written_headers
+from extauthz.rest.answers import Reply, members_of, no_content, tagged, written_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.draft_rights import require_rights
@@ -108,13 +108,7 @@ def draft_of(ctx: RequestContext) -> UUID:
 @router.get("", **listed(DraftOut))
 async def list_drafts(ctx: ReadsDrafts, query: Annotated[DraftFilter, Query()]) -> Response:
     """List drafts, oldest first."""
-    position = query.position(f"{ctx.tenant} drafts")
-
-    async def work(connection: Any) -> Page[Draft]:
-        return await drafts.page(connection, ctx.tenant, state=query.state, **position.bounds)
-
-    page = await ctx.read(work)
-    return list_of([to_shown(each) for each in page.items], position.cursor(page.next))
+    return await ctx.listed(query, "drafts", drafts.page, to_shown)
 
 
 @router.post("", **created(DraftOut))

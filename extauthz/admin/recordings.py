@@ -1,6 +1,6 @@
 """`/api/v1/recordings`: what is recorded of the requests of a tenant, since when, and erasing a subject."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -8,17 +8,15 @@ from starlette.responses import Response
 from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import MAX_LITERALS
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply
+from extauthz.rest.answers import Reply, members_of
 from extauthz.rest.authorization import Permission, recorded_domains
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import accepted
 from extauthz.storage import recorded_shapes
-
-if TYPE_CHECKING:
-    from extauthz.storage.recorded_shapes import RecordedDay
-
+from extauthz.storage.recorded_shapes import RecordedDay
+from extauthz.storage.rows import Document
 
 _FOLDED: Final = {"template": "/orders/{id}", "slot": "{id}", "whole": False}
 _DAY: Final = {"day": "2026-01-31", "shapes": 212, "requests": 40_211, "lost": 0, "folded": [_FOLDED]}
@@ -81,7 +79,7 @@ async def get_recordings(ctx: Annotated[RequestContext, requires(Permission.DECI
     days = await ctx.read(lambda connection: recorded_shapes.days(connection, ctx.tenant, domains))
     services = ctx.services
     await services.recording.refresh(ctx.tenant)
-    document: dict[str, Any] = {
+    document: Document = {
         "recording": services.recording.takes_batches,
         "since": rfc3339(days[0].since) if days else None,
         "kept_days": services.recording.days,
@@ -89,7 +87,7 @@ async def get_recordings(ctx: Annotated[RequestContext, requires(Permission.DECI
         "requests": sum(day.requests for day in days),
         "lost": sum(day.lost for day in days),
         "attributes": sorted(services.recording.attributes(services.policies.current(), ctx.tenant)),
-        "days": [_day(day) for day in days],
+        "days": [members_of(RecordedDayOut, day, folded=_slots(day)) for day in days],
     }
     return Reply(200, document).response()
 
@@ -113,11 +111,5 @@ async def erase_subject(
     return Reply(200, {"shapes": accepted(erased)}).response()
 
 
-def _day(day: "RecordedDay") -> dict[str, Any]:
-    return {
-        "day": day.day.isoformat(),
-        "shapes": day.shapes,
-        "requests": day.requests,
-        "lost": day.lost,
-        "folded": [slot._asdict() for slot in day.folded],
-    }
+def _slots(day: RecordedDay) -> list[Document]:
+    return [slot._asdict() for slot in day.folded]

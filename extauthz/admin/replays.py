@@ -10,9 +10,9 @@ from starlette.responses import Response
 from extauthz.admin.audit import ActorField
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
-from extauthz.domain.time_text import parse_time, rfc3339
+from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of
+from extauthz.rest.answers import Reply, list_of, members_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, listed
@@ -22,6 +22,7 @@ from extauthz.rest.request_body import row_id_of
 from extauthz.storage import drafts, replay_jobs
 from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, ReplayJob
+from extauthz.storage.rows import Document
 
 _PATH: Final = "/api/v1/drafts/{id}/replay"
 _DRAFT: Final = "draft"
@@ -162,21 +163,11 @@ def _sees(ctx: RequestContext, job: ReplayJob) -> bool:
     return replay_jobs.EVERY_NAMED in own or set(job.domains) <= set(own)
 
 
-def _shown(job: ReplayJob) -> dict[str, object]:
-    return {
-        "id": str(job.id),
-        "draft": str(job.draft_id),
-        "draft_version": job.draft_version,
-        "status": job.status.value,
-        "problem": job.problem,
-        "progress": {"judged": job.judged, "total": job.total},
-        "since": None if job.since is None else rfc3339(job.since),
-        "until": None if job.until is None else rfc3339(job.until),
-        "domains": None if job.domains is None else list(job.domains),
-        "live_revision": job.live_revision,
-        "draft_digest": job.draft_digest,
-        "requested_by": job.requested_by,
-        "created_at": rfc3339(job.created_at),
-        "ended_at": None if job.ended_at is None else rfc3339(job.ended_at),
-        "result": job.result if job.status is JobStatus.DONE else None,
-    }
+def _shown(job: ReplayJob) -> Document:
+    return members_of(
+        ReplayOut,
+        job,
+        draft=str(job.draft_id),
+        progress={"judged": job.judged, "total": job.total},
+        result=job.result if job.status is JobStatus.DONE else None,
+    )

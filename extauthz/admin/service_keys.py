@@ -18,7 +18,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, Scope, key_text, row_id
 from extauthz.domain.time_text import parse_time, rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import list_of, no_content, row_reply
+from extauthz.rest.answers import no_content, row_reply
 from extauthz.rest.authorization import Permission, require_delegable
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, listed
@@ -161,11 +161,9 @@ async def list_service_keys(ctx: _Reads, query: Annotated[PageQuery, Query()]) -
     Without the keys themselves, and without revoked ones. A key sees those that it created.
     """
     parent = _creator(ctx)
-    position = query.position(f"{ctx.tenant} service_api_keys {parent}", order=BY_KEY)
-    page = await ctx.read(
-        lambda connection: service_keys.page(connection, ctx.tenant, parent=parent, **position.bounds)
+    return await ctx.listed(
+        query, f"service_api_keys {parent}", service_keys.page, to_json, order=BY_KEY, parent=parent
     )
-    return list_of([to_json(stored) for stored in page.items], position.cursor(page.next))
 
 
 @router.post("", **created(ServiceKeyMade, 404))

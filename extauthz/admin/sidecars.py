@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from extauthz.domain.sidecar_report import RequestBodies
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import list_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import listed
@@ -48,6 +47,4 @@ async def list_sidecars(
 
     Each worker reports every few seconds. One that stopped to report is shown for an hour.
     """
-    position = query.position(f"{ctx.tenant} sidecars")
-    page = await ctx.read(lambda connection: sidecars.page(connection, ctx.tenant, **position.bounds))
-    return list_of([sidecar_json(each) for each in page.items], position.cursor(page.next))
+    return await ctx.listed(query, "sidecars", sidecars.page, sidecar_json)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from http import HTTPStatus
 from typing import Final
@@ -49,13 +49,16 @@ def to_json(stored: Stored) -> Document:
     }
 
 
-def members_of(model: type[Model], value: object) -> Document:
+def members_of(model: type[Model], value: object, **others: object) -> Document:
     """Return a stored value as a model of answers shows it: each member is the attribute of that name.
 
-    Times are RFC 3339 text, ids and enumerations text, tuples lists.
+    Times are RFC 3339 text, days, ids and enumerations text, tuples lists. `others` are members that are not
+    attributes of the value.
     """
     return {
-        name: _in_json(getattr(value, name)) for name in model.model_fields if name not in Warned.model_fields
+        name: others[name] if name in others else _in_json(getattr(value, name))
+        for name in model.model_fields
+        if name not in Warned.model_fields
     }
 
 
@@ -63,6 +66,8 @@ def _in_json(value: object) -> object:
     match value:
         case datetime():
             return rfc3339(value)
+        case date():
+            return value.isoformat()
         case UUID():
             return str(value)
         case Enum():

@@ -54,13 +54,12 @@ class Collection(Generic[_Body]):
     async def list(self, ctx: RequestContext, query: PageQuery) -> Response:
         """Return a page of the rows that the caller may see."""
         table = self.rows.TABLE
+        if self.unrevised:
+            return await ctx.listed(query, table.name, self.rows.page, self.show)
         position = query.position(f"{ctx.scope} {table.name}")
         where = query.filters() | position.bounds
         if self.domain is not None:
             where["domains"] = ctx.caller.domains
-        if self.unrevised:
-            page = await ctx.read(lambda connection: self.rows.page(connection, ctx.tenant, **where))
-            return ctx.page(table, position, page, self.show)
         page, revision = await ctx.read_page(
             lambda connection: self.rows.page(connection, ctx.tenant, **where)
         )

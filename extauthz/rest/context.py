@@ -31,7 +31,7 @@ from extauthz.rest.answers import (
     with_warnings,
 )
 from extauthz.rest.authentication import Caller
-from extauthz.rest.pagination import Position
+from extauthz.rest.pagination import BY_ID, Order, PageQuery, Position
 from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
 from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
 from extauthz.rest.request_body import row_id_of
@@ -170,6 +170,26 @@ class RequestContext:
 
         return await self.read(revised)
 
+    async def listed(
+        self,
+        query: PageQuery,
+        name: str,
+        rows: "Callable[..., Awaitable[Page[_Value]]]",
+        show: Callable[[_Value], Document],
+        *,
+        order: Order = BY_ID,
+        **where: object,
+    ) -> Response:
+        """Return a page of rows that are not policies, as `show` makes them JSON.
+
+        `rows` is a function of `storage`; `where` and the filters of the query are its further arguments.
+        `name` is that of the list, to which cursors belong.
+        """
+        position = query.position(f"{self.scope} {name}", order=order)
+        bounds = where | query.filters() | position.bounds
+        page = await self.read(lambda connection: rows(connection, self.tenant, **bounds))
+        return list_of([show(each) for each in page.items], position.cursor(page.next))
+
     async def write(
         self,
         work: Work[_Value],
@@ -258,7 +278,7 @@ class RequestContext:
         page: Page[Stored],
         show: Show = to_json,
         *,
-        revision: int | None = None,
+        revision: int,
     ) -> Response:
         """Return a page; rows that are known not to be in force as they are stored have a warning.
 
@@ -270,8 +290,7 @@ class RequestContext:
             if problem.pointer.startswith(prefix):
                 known.setdefault(problem.pointer.split("/")[2], []).append(problem)
         items = [self._warned(show(stored), known.get(stored.id, ())) for stored in page.items]
-        headers = {} if revision is None else {POLICY_REVISION: str(revision)}
-        return list_of(items, position.cursor(page.next), headers)
+        return list_of(items, position.cursor(page.next), {POLICY_REVISION: str(revision)})
 
     def single(self, table: Table, stored: Stored, show: Show = to_json) -> Response:
         """Return one row with its entity tag, and with a warning where it cannot be read."""

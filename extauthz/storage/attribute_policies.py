@@ -210,12 +210,12 @@ async def versions(
     policy_id: UUID,
     *,
     domains: Collection[str] | EveryDomain | None = None,
-    after: int = 0,
+    after: int | None = None,
     limit: int = MAX_PAGE,
 ) -> Page[Version]:
     """Return a page of a policy's versions, oldest first; `domains`: those of a domain admin (None: all)."""
     limit = max(1, min(limit, MAX_PAGE))
-    values: list[object] = [tenant, policy_id, after]
+    values: list[object] = [tenant, policy_id, after or 0]
     conditions = [
         "tenant_id = $1 AND policy_id = $2 AND version > $3::bigint",
         *conditions_of(in_domains("(document ->> 'domain')", domains), values),
