@@ -107,6 +107,11 @@ class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
         )
         return list(dict.fromkeys(moved))
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether a condition reads the body of requests."""
+        return policy_reads_body(self.entity)
+
 
 class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
     """A stored attribute policy."""
@@ -145,15 +150,12 @@ def to_shown(stored: Stored) -> Document:
     return to_json(stored) | {"version": stored.version, "deleted_at": deleted_at}
 
 
-POLICIES: Final = Collection(
+POLICIES: Final[Collection[AttributePolicyDocument]] = Collection(
     noun="attribute policy",
     path=PATH,
     rows=attribute_policies,
-    to_document=AttributePolicyDocument.to_document,
     domain="domain",
     require_writable=require_tenant_admin,
-    warnings_of=AttributePolicyDocument.document_warnings,
-    reads_body=lambda policy: policy_reads_body(policy.entity),
     show=to_shown,
 )
 StoredWithDocument = tuple[Stored, AttributePolicyDocument]
@@ -249,8 +251,7 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
         ctx.check_precondition(stored)
         document, _ = doc.replacing(stored.document, stored.id, ())
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx)
-        if policy_reads_body(policy.entity):
-            await ctx.ask_about_bodies(change.connection)
+        await ctx.ask_about_bodies(change, policy)
         return accepted(await attribute_policies.restore(change, stored.uuid)), policy
 
     return await ctx.write(work, _shown_to(ctx))

@@ -224,7 +224,7 @@ async def _apply(ctx: RequestContext, change: Change, run: Sequence[_Entry]) -> 
     author = {"by_domain_admin": not ctx.caller.is_tenant_admin}
     if action == "create":
         await ctx.check_quota(change, table, len(run))
-        documents = [collection.to_document(entry.body, change.new_id()) for entry in run]
+        documents = [entry.body.to_document(change.new_id()) for entry in run]
         made = await collection.rows.create(change, documents, **author)
         return made if isinstance(made, Conflict) else None
     present = await _present(ctx, change, run)
@@ -241,7 +241,7 @@ async def _apply(ctx: RequestContext, change: Change, run: Sequence[_Entry]) -> 
     if action == "delete":
         await bulk.delete_all(change, table, [present[entry.id] for entry in run])
         return None
-    documents = [collection.to_document(entry.body, entry.id) for entry in run]
+    documents = [entry.body.to_document(entry.id) for entry in run]
     return await bulk.replace_all(change, table, documents, present, **author)
 
 
@@ -284,7 +284,7 @@ async def _update_resources(ctx: RequestContext, change: Change, run: Sequence[_
         registrars.require_service(ctx.caller, [(body.serviceName, f"/{entry.position}")])
         declared = [(body.public, body.entity.routes, stored, f"/{entry.position}/document")]
         registrars.require_declarable(ctx.caller, declared)
-        replaced = await stored_resources.replace(change, body.to_document(entry.id, {}))
+        replaced = await stored_resources.replace(change, body.to_document(entry.id))
         if isinstance(replaced, Conflict):
             return Conflict(
                 replaced.kind, tuple(Clash(index, each.id, each.message) for each in replaced.clashes)

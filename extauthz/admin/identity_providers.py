@@ -167,7 +167,7 @@ class Providers(Collection[IdentityProviderDocument]):
     async def insert(self, ctx: RequestContext, change: Change, body: IdentityProviderDocument) -> Stored:
         """Store a new provider."""
         _require_free(ctx, body)
-        return accepted(await identity_providers.create(change, self.to_document(body, change.new_id())))
+        return accepted(await identity_providers.create(change, body.to_document(change.new_id())))
 
     async def store(
         self, ctx: RequestContext, change: Change, stored: Stored, body: IdentityProviderDocument
@@ -189,7 +189,6 @@ PROVIDERS: Final = Providers(
     noun="identity provider",
     path=PATH,
     rows=identity_providers,
-    to_document=IdentityProviderDocument.to_document,
     domain=None,
 )
 router: Final = APIRouter(prefix=PATH, tags=["Identity providers"], route_class=Operation)

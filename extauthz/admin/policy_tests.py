@@ -46,7 +46,7 @@ class Expectation(doc.Model):
     shadow: doc.Omissible[list[Any]] = doc.optional("what shadow rules would have done")
 
 
-class PolicyTestDocument(doc.BodyModel):
+class PolicyTestDocument(doc.RowDocument):
     """A policy test: a caller, a request and the answer expected of it."""
 
     name: doc.Name = doc.about("unique in the tenant", "finance reads any invoice")
@@ -129,11 +129,10 @@ class PolicyTestResults(doc.Model):
     )
 
 
-TESTS: Final = Collection(
+TESTS: Final[Collection[PolicyTestDocument]] = Collection(
     noun="policy test",
     path=PATH,
     rows=policy_tests,
-    to_document=PolicyTestDocument.to_document,
     domain=None,
     unrevised=True,
 )

@@ -12,7 +12,6 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
-from extauthz.compile.documents.body_needs import resource_reads_body
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization, registrars
@@ -130,7 +129,7 @@ async def register(
         else:
             after[body.name] = accepted(replaced)
     if new and not clashes:
-        documents = [bodies[position].to_document(change.new_id(), {}) for position in new]
+        documents = [bodies[position].to_document(change.new_id()) for position in new]
         created = await resources.create(change, documents)
         if isinstance(created, Conflict):
             clashes += _at_positions(created, new)
@@ -138,8 +137,7 @@ async def register(
             after |= {str(stored.document["name"]): stored for stored in created}
     if clashes:
         return Conflict("resource", tuple(clashes))
-    if any(resource_reads_body(body.entity) for body in bodies):
-        await ctx.ask_about_bodies(change.connection)
+    await ctx.ask_about_bodies(change, *bodies)
     found = await resources.in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
     return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
 

@@ -3,7 +3,7 @@
 `registration` has the requests that create them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
@@ -20,7 +20,7 @@ from extauthz.compile.documents.resource_documents import (
     MAX_ROUTES,
     parse_resource,
 )
-from extauthz.compile.documents.warnings import resource_warnings
+from extauthz.compile.documents.warnings import DocumentWarning, resource_warnings
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
@@ -131,7 +131,7 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
             return self
         return doc.validate(type(self).model_validate, {**self.written, "public": True}, ctx)
 
-    def to_document(self, resource_id: str, stored: Mapping[str, object]) -> Document:
+    def to_document(self, resource_id: str, stored: Mapping[str, object] | None = None) -> Document:
         """Return the document to store: the members that were written, and the others as `stored`."""
         complete = resources.document_of(
             self.entity,
@@ -141,12 +141,21 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
             public=self.public,
         )
         complete |= {name: self.written[name] for name in resources.WORKLOAD_MEMBERS if name in self.written}
-        return complete | {name: value for name, value in stored.items() if name not in self.written}
+        return complete | {name: value for name, value in (stored or {}).items() if name not in self.written}
+
+    def document_warnings(self) -> Sequence[DocumentWarning]:
+        """Return what may surprise the author."""
+        return resource_warnings(self.entity)
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether a route reads the body of requests."""
+        return resource_reads_body(self.entity)
 
     def shown_as(self, stored: Stored, ctx: RequestContext) -> Document:
         """Return the resource that was stored of this declaration, with what may surprise its author."""
-        more = ctx.body_not_sent("/routes") if resource_reads_body(self.entity) else []
-        return with_warnings(to_shown(stored), [*resource_warnings(self.entity), *more])
+        more = ctx.body_not_sent("/routes") if self.reads_body else []
+        return with_warnings(to_shown(stored), [*self.document_warnings(), *more])
 
 
 def to_shown(stored: Stored) -> Document:
@@ -229,9 +238,8 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         ctx.check_precondition(stored)
         registrars.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
         registrars.require_declarable(ctx.caller, [(patched.public, patched.entity.routes, stored, "")])
-        replaced = accepted(await resources.replace(change, patched.to_document(stored.id, {})))
-        if resource_reads_body(patched.entity):
-            await ctx.ask_about_bodies(change.connection)
+        replaced = accepted(await resources.replace(change, patched.to_document(stored.id)))
+        await ctx.ask_about_bodies(change, patched)
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 

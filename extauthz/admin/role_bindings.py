@@ -60,11 +60,10 @@ async def _require_removable(ctx: RequestContext, change: Change, stored: Stored
     await require_removable_binding(ctx, change, stored)
 
 
-BINDINGS: Final = Collection(
+BINDINGS: Final[Collection[RoleBindingDocument]] = Collection(
     noun="role binding",
     path=PATH,
     rows=role_bindings,
-    to_document=RoleBindingDocument.to_document,
     require_writable=_require_removable,
 )
 router: Final = APIRouter(prefix=PATH, tags=["Role bindings"], route_class=Operation)

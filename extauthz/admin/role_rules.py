@@ -62,11 +62,10 @@ class RoleRuleFilter(PageQuery):
     dom: doc.Name | None = doc.optional("only rules of this domain")
 
 
-RULES: Final = Collection(
+RULES: Final[Collection[RoleRuleDocument]] = Collection(
     noun="role rule",
     path=PATH,
     rows=role_rules,
-    to_document=RoleRuleDocument.to_document,
     require_writable=require_tenant_admin,
 )
 

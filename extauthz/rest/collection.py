@@ -4,23 +4,23 @@ A noun's file describes its collection; its routes call it, and have what is the
 `If-Match`, quotas, domains of rows, audit trail and `Idempotency-Key` are not repeated there.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.compile.documents.warnings import DocumentWarning
 from extauthz.rest.answers import no_content, row_reply, to_json, with_warnings
 from extauthz.rest.context import RequestContext
+from extauthz.rest.documents import RowDocument
 from extauthz.rest.pagination import PageQuery
 from extauthz.rest.problems import accepted
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
-_Body = TypeVar("_Body")
+_Body = TypeVar("_Body", bound=RowDocument)
 Find = Callable[[Change], Awaitable[Stored | Refusal]]
 
 
@@ -35,19 +35,15 @@ class Collection(Generic[_Body]):
     `rows` is the module of `storage` that has them: `TABLE`, `create`, `replace`, `delete`, `get` and `page`.
 
     `domain` is the member with the domain of a row; None: rows belong to the tenant, or are not the caller's
-    to see by domain. `require_writable` refuses a write of a row to a caller that may see it. `warnings_of`
-    returns what may surprise the author of a body. `show` is the JSON form of a row. `unrevised` rows are not
-    policies: writing them raises no revision of the tenant.
+    to see by domain. `require_writable` refuses a write of a row to a caller that may see it. `show` is the
+    JSON form of a row. `unrevised` rows are not policies: writing them raises no revision of the tenant.
     """
 
     noun: str
     path: str
     rows: ModuleType
-    to_document: Callable[[_Body, str], Document]
     domain: str | None = "dom"
     require_writable: Callable[[RequestContext, Change, Stored], Awaitable[None]] = _writable
-    warnings_of: Callable[[_Body], Sequence[DocumentWarning]] = lambda _: ()
-    reads_body: Callable[[_Body], bool] = lambda _: False
     show: Callable[[Stored], Document] = to_json
     unrevised: bool = False
 
@@ -128,16 +124,16 @@ class Collection(Generic[_Body]):
 
     async def insert(self, ctx: RequestContext, change: Change, body: _Body) -> Stored:
         """Store a body as a new row."""
-        await self._ask_about_bodies(ctx, change, body)
-        documents = [self.to_document(body, change.new_id())]
+        await ctx.ask_about_bodies(change, body)
+        documents = [body.to_document(change.new_id())]
         created: Stored
         (created,) = accepted(await self.rows.create(change, documents, **self._author(ctx)))
         return created
 
     async def store(self, ctx: RequestContext, change: Change, stored: Stored, body: _Body) -> Stored:
         """Store a body in the place of a row."""
-        await self._ask_about_bodies(ctx, change, body)
-        document = self.to_document(body, stored.id)
+        await ctx.ask_about_bodies(change, body)
+        document = body.to_document(stored.id)
         replaced: Stored = accepted(await self.rows.replace(change, document, **self._author(ctx)))
         return replaced
 
@@ -149,14 +145,10 @@ class Collection(Generic[_Body]):
         """Return what shows a row that was written from a body, with the warnings about the body."""
 
         def show(stored: Stored) -> Document:
-            more = ctx.body_not_sent("/rule_data") if self.reads_body(body) else []
-            return with_warnings(self.show(stored), [*self.warnings_of(body), *more])
+            more = ctx.body_not_sent("/rule_data") if body.reads_body else []
+            return with_warnings(self.show(stored), [*body.document_warnings(), *more])
 
         return show
-
-    async def _ask_about_bodies(self, ctx: RequestContext, change: Change, body: _Body) -> None:
-        if self.reads_body(body):
-            await ctx.ask_about_bodies(change.connection)
 
     def _author(self, ctx: RequestContext) -> dict[str, bool]:
         return {"by_domain_admin": not ctx.caller.is_tenant_admin} if self.rows.TABLE.has_author else {}

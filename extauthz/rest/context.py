@@ -31,6 +31,7 @@ from extauthz.rest.answers import (
     with_warnings,
 )
 from extauthz.rest.authentication import Caller
+from extauthz.rest.documents import RowDocument
 from extauthz.rest.pagination import BY_ID, Order, PageQuery, Position
 from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
 from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
@@ -253,10 +254,10 @@ class RequestContext:
             return []
         return body_not_sent(pointer, self.reported_bodies, longest=self.services.condition_body_max)
 
-    async def ask_about_bodies(self, connection: "Connection") -> None:
+    async def ask_about_bodies(self, change: Change, *bodies: RowDocument) -> None:
         """Read what the sidecars of the tenant say of bodies, once for a change that needs them."""
-        if self.reported_bodies is None:
-            self.reported_bodies = await sidecars.bodies(connection, self.tenant)
+        if self.reported_bodies is None and any(body.reads_body for body in bodies):
+            self.reported_bodies = await sidecars.bodies(change.connection, self.tenant)
 
     def once(
         self, answer: Callable[[Written[Any]], Response] | None, *, tenant: str | None = None

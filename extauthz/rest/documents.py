@@ -29,13 +29,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from extauthz.compile.documents.policy_documents import Reading
-from extauthz.compile.documents.warnings import WarningCode
+from extauthz.compile.documents.warnings import DocumentWarning, WarningCode
 from extauthz.compile.fields import shown
 from extauthz.compile.roles.inheritance import CYCLE
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.problem import Problem, pointer_token
 from extauthz.rest.problems import conflict, invalid
+from extauthz.storage.rows import Document
 
 _Body = TypeVar("_Body")
 _Entity = TypeVar("_Entity")
@@ -179,7 +180,24 @@ class BodyModel(Model):
         return []
 
 
-class PolicyDocument(BodyModel, Generic[_Entity]):
+class RowDocument(BodyModel):
+    """A body that creates or replaces a row of a `collection.Collection`."""
+
+    def to_document(self, row_id: str) -> Document:
+        """Return the document to store."""
+        raise NotImplementedError
+
+    def document_warnings(self) -> Sequence[DocumentWarning]:
+        """Return what may surprise the author, with pointers into the author's document."""
+        return ()
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether a condition of it reads the body of requests, which proxies have to send."""
+        return False
+
+
+class PolicyDocument(RowDocument, Generic[_Entity]):
     """A body in the form of policy files. `reader`, that of the files, checks it; its members describe it.
 
     `written` is the document, and `entity` what it means, without an id of its own.

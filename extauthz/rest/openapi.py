@@ -168,7 +168,7 @@ def document(routes: Sequence[Any]) -> Schema:
 
 def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     """Add to an operation what FastAPI does not see: permission, credentials, headers, problems, patches."""
-    requires, body, known = route.requires, route.reads_body, _static()["components"]
+    requires, body, known = route.requires, route.document_body, _static()["components"]
     permission = requires.permission
     operation["description"] = f"For {permission.value}. {operation['description']}"
     if permission.of_operator:

@@ -144,7 +144,7 @@ class Operation(APIRoute):
             raise TypeError(f"{endpoint.__name__} has {found}; a handler takes ctx, and maybe body and query")
         self.requires: Requires = get_args(parameters["ctx"].annotation)[1].dependency
         replaces = "PUT" in (self.methods or ()) and path.endswith("id}")
-        self.reads_body = (
+        self.document_body = (
             DocumentBody(parameters["body"], replaces=replaces) if "body" in parameters else None
         )
         query = get_args(parameters["query"].annotation)[0] if "query" in parameters else None
@@ -189,8 +189,8 @@ class Operation(APIRoute):
                 raise invalid([ParameterProblem(DRAFT, "must be the id of a draft")])
         self.requires.read_headers(request, ctx)
         arguments: dict[str, Any] = {"ctx": ctx}
-        if self.reads_body is not None:
-            body = arguments["body"] = await self.reads_body.read(request, ctx)
+        if self.document_body is not None:
+            body = arguments["body"] = await self.document_body.read(request, ctx)
             if given and body is not None:
                 # A value is in the body or in the query.
                 raise invalid(ParameterProblem(name, "is for calls without a body") for name in given)

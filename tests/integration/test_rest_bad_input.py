@@ -26,12 +26,12 @@ NO_ID = "01900000-0000-7000-8000-000000000000"
 WITH_BODY = [
     route
     for route in served(TenancyMode.SELFHOST)
-    if route.reads_body is not None
-    and route.reads_body.media_types[0] == JSON
+    if route.document_body is not None
+    and route.document_body.media_types[0] == JSON
     and not route.requires.permission.of_operator
 ]
 WITHOUT_BODY = [
-    route for route in served(TenancyMode.SAAS) if route.reads_body is None and route.methods != {"GET"}
+    route for route in served(TenancyMode.SAAS) if route.document_body is None and route.methods != {"GET"}
 ]
 
 NOT_JSON = (
@@ -83,7 +83,7 @@ async def test_a_body_that_is_not_a_document_is_a_problem(database: "Database") 
     async with rest(database) as api:
         for route, data in product(WITH_BODY, NOT_A_DOCUMENT):
             answer = await api.ask(method_of(route), path_of(route), data=data, caller=caller_of(route))
-            if route.reads_body is not None and route.reads_body.is_bulk and data == b"[]":
+            if route.document_body is not None and route.document_body.is_bulk and data == b"[]":
                 assert answer.status == (404 if "{id}" in route.path else 200), answer
                 continue
             if data == b"{}" and route.operation_id in {"createDraft", "replaceChangeGuard"}:
@@ -234,7 +234,7 @@ async def test_a_body_of_another_type_is_415(database: "Database") -> None:
 async def test_a_missing_body_is_400(database: "Database") -> None:
     async with rest(database) as api:
         for route in WITH_BODY:
-            if route.reads_body is not None and route.reads_body.required:
+            if route.document_body is not None and route.document_body.required:
                 answer = await api.ask(method_of(route), path_of(route), caller=caller_of(route))
                 answer.problem(400)
                 assert answer.pointers == [""]

@@ -73,7 +73,7 @@ class Holdings:
 
     def document(self, route: Operation) -> object:
         """Return a body that would do something."""
-        if route.reads_body is None:
+        if route.document_body is None:
             return None
         if route.path.endswith("/approve"):
             return {"comment": "seen"}

@@ -26,7 +26,7 @@ def test_the_caller_is_judged_first(route: Operation) -> None:
 
 @BY_NAME
 def test_bodies_and_queries_take_no_unknown_members(route: Operation) -> None:
-    body = route.reads_body
+    body = route.document_body
     models: list[Any] = [] if route.query_model is None else [route.query_model]
     # Operations of a standard protocol get the body as it was sent, and ignore members as it says.
     if body is not None and not body.is_text and route.described_body is None:
