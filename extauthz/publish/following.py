@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from extauthz.domain.tenant_config import TenantConfig
@@ -11,13 +11,41 @@ from extauthz.storage import feed, tenant_configs
 from extauthz.storage.write import CONFIG_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from extauthz.domain.problem import Problem
+    from extauthz.publish.loads import Loaded
     from extauthz.storage.pool import Connection
 
 _SUSPENDED: Final = TenantConfig(suspended=True)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a refresh read of the database in one moment.
+
+    `wanted` are the revisions of the tenants that are followed, `taken` those that were read whole meanwhile,
+    `steps` the changes of each since the last refresh, `registered` the configurations that changed.
+    `written_at` is when the revision of each was written that the refresh puts in force, filled by it.
+    """
+
+    heads: feed.Heads
+    is_new_epoch: bool
+    wanted: Mapping[str, int]
+    taken: Mapping[str, Loaded]
+    steps: Mapping[str, list[feed.TenantChange]]
+    registered: Mapping[str, TenantConfig]
+    written_at: dict[str, datetime | None]
+
+    def is_at_head(self, known: TenantPolicies) -> bool:
+        """Tell whether the database has nothing of a tenant that is newer, or other, than this."""
+        tenant = known.snapshot.tenant
+        return (
+            not self.is_new_epoch
+            and known.snapshot.revision == self.wanted[tenant]
+            and self.written_at.get(tenant) == self.heads.written_at.get(tenant)
+        )
 
 
 def stepped(

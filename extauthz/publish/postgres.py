@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from extauthz.publish.following import (
+    News,
     current_config,
     is_complete,
     may_be_readable,
@@ -195,6 +196,32 @@ class PostgresPublisher:
     async def _refresh_once(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at, asked_steady = self._clock(), self._steady()
         self._polling.asked(asked_steady)
+        news = await self._news(connection)
+        self._polling.answered()
+        self._unsettled += sum(len(change.rows or ()) for steps in news.steps.values() for change in steps)
+        if self._unsettled >= SETTLED_ROWS:
+            # Else a full collection walks all that was followed since the start, and stops every decision.
+            await self._take_short_steps(after_publishing)
+            self._unsettled = 0
+        refreshed = self._published.among(news.wanted)
+        replaced: list[Snapshot] = []
+        for tenant in news.wanted:
+            loaded = news.taken.get(tenant)
+            if loaded is not None and is_complete(loaded.found):
+                replaced += self._take_over(tenant, loaded.found, loaded, news, refreshed)
+            await self._refresh_tenant(connection, tenant, news, refreshed, after_publishing)
+        if self._published.publish(refreshed, news.heads.epoch, asked_at):
+            self.on_revision()
+        self._written_at = news.written_at
+        self._refused.keep(refreshed.failed)
+        self._confirmed_steady = asked_steady
+        async with self._refreshed:
+            self._refreshed.notify_all()
+        if replaced:
+            await asyncio.to_thread(retire, replaced)
+
+    async def _news(self, connection: Connection) -> News:
+        """Read in one moment what the database has, and what changed since the last refresh."""
         taken = self._loads.take()
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
@@ -203,111 +230,130 @@ class PostgresPublisher:
                 for tenant, revision in heads.revisions.items()
                 if not self._tenants or tenant in self._tenants
             }
-            new_epoch = heads.epoch != self._published.epoch
-            taken = {} if new_epoch else taken
-            behind = {} if new_epoch else self._behind(wanted, taken)
+            is_new_epoch = heads.epoch != self._published.epoch
+            taken = {} if is_new_epoch else taken
+            behind = {} if is_new_epoch else self._behind(wanted, taken)
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = registered_anew(changes)
             registered = await tenant_configs.read(connection, anew) if anew else {}
-        self._polling.answered()
         # Sorted out once: after an outage there are many changes of many tenants.
         steps: dict[str, list[feed.TenantChange]] = {}
         for change in changes:
             steps.setdefault(change.tenant, []).append(change)
-            self._unsettled += len(change.rows or ())
-        if self._unsettled >= SETTLED_ROWS:
-            # Else a full collection walks all that was followed since the start, and stops every decision.
-            await self._take_short_steps(after_publishing)
-            self._unsettled = 0
-        refreshed = self._published.among(wanted)
-        states = refreshed.states
-        replaced: list[Snapshot] = []
-        for tenant, revision in wanted.items():
-            known = states.get(tenant)
-            loaded = taken.get(tenant)
-            if loaded is not None and is_complete(loaded.found):
-                if known is not None:
-                    replaced.append(known.snapshot)
-                known = states[tenant] = loaded.found
-                self._written_at[tenant] = loaded.written_at
-                if known.unreadable:
-                    at = known.snapshot.revision
-                    self._refused.add(tenant, at, heads.epoch, known.problems, began=loaded.began)
-            written_at = heads.written_at.get(tenant)
-            same = known is not None and known.snapshot.revision == revision and not new_epoch
-            same = same and self._written_at.get(tenant) == written_at
-            if known is not None and same and not known.unreadable and loaded is None:
-                continue
-            found: TenantPolicies | list[Problem] | None = known if same else None
-            began, at = self._steady(), revision
-            if loaded is not None and not is_complete(loaded.found):
-                found, began = loaded.found, loaded.began
-                if loaded.revision not in {None, revision}:
-                    # It was written since; what is there now may be readable.
-                    at = loaded.revision or 0
-                    self._loads.begin(tenant, known)
+        return News(heads, is_new_epoch, wanted, taken, steps, registered, dict(self._written_at))
+
+    def _take_over(
+        self, tenant: str, found: TenantPolicies, loaded: Loaded, news: News, refreshed: Refreshed
+    ) -> list[Snapshot]:
+        """Put a tenant that was read whole into the refresh; return the snapshot that it replaces, if any."""
+        known = refreshed.states.get(tenant)
+        refreshed.states[tenant] = found
+        news.written_at[tenant] = loaded.written_at
+        if found.unreadable:
+            revision = found.snapshot.revision
+            self._refused.add(tenant, revision, news.heads.epoch, found.problems, began=loaded.began)
+        return [] if known is None else [known.snapshot]
+
+    async def _refresh_tenant(
+        self,
+        connection: Connection,
+        tenant: str,
+        news: News,
+        refreshed: Refreshed,
+        after_publishing: contextlib.ExitStack,
+    ) -> None:
+        """Bring a tenant to what the database has of it, or begin to read it whole."""
+        epoch, revision = news.heads.epoch, news.wanted[tenant]
+        known, loaded = refreshed.states.get(tenant), news.taken.get(tenant)
+        is_same = known is not None and news.is_at_head(known)
+        if known is not None and is_same and not known.unreadable and loaded is None:
+            return
+        began = self._steady()
+        if loaded is not None and not is_complete(loaded.found):
+            at = revision
+            if loaded.revision not in {None, revision}:
+                # It was written since; what is there now may be readable.
+                at = loaded.revision or 0
+                self._loads.begin(tenant, known)
+            await self._put(connection, tenant, loaded.found, refreshed, (at, epoch, loaded.began))
+            return
+        found: TenantPolicies | list[Problem] | None = known if is_same else None
+        if known is not None and not is_same and not news.is_new_epoch:
+            found = await self._followed(connection, known, news)
+        if isinstance(found, TenantPolicies) and found.unreadable and self._refused.is_due(tenant):
+            moved = self._refused.revision(tenant) != revision
+            if await may_be_readable(connection, found, moved=moved):
+                # What was followed is in force; what may be mended is read meanwhile.
+                self._loads.begin(tenant, found)
             else:
-                if known is not None and not same and not new_epoch:
-                    head, changed = (revision, written_at), steps.get(tenant, [])
-                    found = stepped(self._compiler, known, head, changed, registered.get(tenant))
-                    if found is not None:
-                        added = sum(change.octets for change in changed)
-                        refusal = await self.sizes.grow(connection, tenant, added)
-                        found = found if refusal is None else [refusal]
-                    if isinstance(found, TenantPolicies):
-                        self._written_at[tenant] = written_at
-                if isinstance(found, TenantPolicies) and found.unreadable and self._refused.is_due(tenant):
-                    moved = self._refused.revision(tenant) != revision
-                    if await may_be_readable(connection, found, moved=moved):
-                        # What was followed is in force; what may be mended is read meanwhile.
-                        self._loads.begin(tenant, found)
-                    else:
-                        self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
-                elif found is None:
-                    problems = self._refused.known_problems(tenant, revision, heads.epoch)
-                    if problems is not None:
-                        refreshed.failed[tenant] = problems
-                        continue
-                if found is None and not new_epoch:
-                    self._loads.begin(tenant, known)
-                    refreshed.loading.add(tenant)
-                    await self._register_meanwhile(connection, tenant, refreshed)
-                    if tenant in self.problems:
-                        refreshed.failed[tenant] = self.problems[tenant]
-                    continue
-                if found is None:
-                    # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
-                    await self._take_short_steps(after_publishing)
-                    read = await self._loads.read(connection, tenant, None)
-                    found, self._written_at[tenant] = read.found, read.written_at
-                    if isinstance(found, TenantPolicies) and found.unreadable:
-                        self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
-            refreshed.unready.pop(tenant, None)
-            refreshed.drafts.pop(tenant, None)
-            if isinstance(found, TenantPolicies) and not found.is_complete:
-                refreshed.drafts[tenant] = found
-                found = found.problems
-            if isinstance(found, TenantPolicies):
-                states[tenant] = found
-                if found.unreadable:
-                    refreshed.failed[tenant] = found.problems
-                    if found.problems != self.problems.get(tenant):
-                        self._on_failure()
-            elif found is None:
-                states.pop(tenant, None)
-            else:
+                self._refused.add(tenant, revision, epoch, found.problems, began=began)
+        elif found is None:
+            problems = self._refused.known_problems(tenant, revision, epoch)
+            if problems is not None:
+                refreshed.failed[tenant] = problems
+                return
+            if not news.is_new_epoch:
+                self._loads.begin(tenant, known)
+                refreshed.loading.add(tenant)
                 await self._register_meanwhile(connection, tenant, refreshed)
-                refreshed.failed[tenant] = found
-                self._refused.add(tenant, at, heads.epoch, found, began=began)
-                self._on_failure()
-        if self._published.publish(refreshed, heads.epoch, asked_at):
-            self.on_revision()
-        self._refused.keep(refreshed.failed)
-        self._confirmed_steady = asked_steady
-        async with self._refreshed:
-            self._refreshed.notify_all()
-        if replaced:
-            await asyncio.to_thread(retire, replaced)
+                if tenant in self.problems:
+                    refreshed.failed[tenant] = self.problems[tenant]
+                return
+            # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
+            await self._take_short_steps(after_publishing)
+            read = await self._loads.read(connection, tenant, None)
+            found, news.written_at[tenant] = read.found, read.written_at
+            if isinstance(found, TenantPolicies) and found.unreadable:
+                self._refused.add(tenant, revision, epoch, found.problems, began=began)
+        await self._put(connection, tenant, found, refreshed, (revision, epoch, began))
+
+    async def _followed(
+        self, connection: Connection, known: TenantPolicies, news: News
+    ) -> TenantPolicies | list[Problem] | None:
+        """Return a tenant after the changes of it; a problem if it is too large then, None for a reload."""
+        tenant = known.snapshot.tenant
+        head = (news.wanted[tenant], news.heads.written_at.get(tenant))
+        changed = news.steps.get(tenant, [])
+        found = stepped(self._compiler, known, head, changed, news.registered.get(tenant))
+        if found is None:
+            return None
+        refusal = await self.sizes.grow(connection, tenant, sum(change.octets for change in changed))
+        if refusal is not None:
+            return [refusal]
+        news.written_at[tenant] = head[1]
+        return found
+
+    async def _put(
+        self,
+        connection: Connection,
+        tenant: str,
+        found: TenantPolicies | list[Problem] | None,
+        refreshed: Refreshed,
+        reading: tuple[int, str, float],
+    ) -> None:
+        """Put what was found of a tenant into the refresh; None: there is no such tenant.
+
+        `reading` is the revision and epoch that were read, and when reading began.
+        """
+        refreshed.unready.pop(tenant, None)
+        refreshed.drafts.pop(tenant, None)
+        if isinstance(found, TenantPolicies) and not found.is_complete:
+            refreshed.drafts[tenant] = found
+            found = found.problems
+        if isinstance(found, TenantPolicies):
+            refreshed.states[tenant] = found
+            if found.unreadable:
+                refreshed.failed[tenant] = found.problems
+                if found.problems != self.problems.get(tenant):
+                    self._on_failure()
+        elif found is None:
+            refreshed.states.pop(tenant, None)
+        else:
+            await self._register_meanwhile(connection, tenant, refreshed)
+            revision, epoch, began = reading
+            refreshed.failed[tenant] = found
+            self._refused.add(tenant, revision, epoch, found, began=began)
+            self._on_failure()
 
     async def _register_meanwhile(self, connection: Connection, tenant: str, refreshed: Refreshed) -> None:
         """Take over what is registered of a tenant whose newest policies are not in force.
