@@ -33,7 +33,7 @@ from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, found, listed, written
 from extauthz.rest.operation import Creates, Operation, Reads, Writes
-from extauthz.rest.pagination import BY_NUMBER, PageQuery
+from extauthz.rest.pagination import BY_NUMBER, PageQuery, Paging
 from extauthz.rest.problems import accepted, forbidden, not_found
 from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies
@@ -258,7 +258,7 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
 
 
 @router.get("/{id}/versions", **listed(AttributePolicyVersion))
-async def list_attribute_policy_versions(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_attribute_policy_versions(ctx: Reads, query: Paging) -> Response:
     """List every version of an attribute policy, oldest first.
 
     Only versions in domains that the caller administers.

@@ -1,6 +1,6 @@
 """`/api/v1/change-guard`: what stands between a change of a tenant's policies and its being live."""
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -8,10 +8,9 @@ from starlette.responses import Response
 from extauthz.domain.problem import Problem
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, tagged, written_headers
-from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import found, written
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import Operation, TenantReads, TenantWrites
 from extauthz.rest.problems import invalid
 from extauthz.storage import change_guards
 from extauthz.storage.change_guards import Guard
@@ -67,18 +66,14 @@ def _shown(guard: Guard) -> Document:
 
 
 @router.get("", **found(ChangeGuardOut))
-async def get_change_guard(
-    ctx: Annotated[RequestContext, requires(Permission.TENANT)],
-) -> Response:
+async def get_change_guard(ctx: TenantReads) -> Response:
     """Get the settings of the tenant for changes."""
     guard = await ctx.read(lambda connection: change_guards.get(connection, ctx.tenant))
     return tagged(_shown(guard), guard.revision)
 
 
 @router.put("", **written(ChangeGuardOut))
-async def replace_change_guard(
-    ctx: Annotated[RequestContext, requires(Permission.TENANT, conditional=True)], body: ChangeGuardDocument
-) -> Response:
+async def replace_change_guard(ctx: TenantWrites, body: ChangeGuardDocument) -> Response:
     """Replace the settings of the tenant for changes.
 
     With a limit, direct writes of guarded nouns are 409 `draft_required`; `X-Change-Override` with a reason

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -18,10 +18,8 @@ from extauthz.recording.not_known import NotKnown
 from extauthz.recording.shape import BODY, MCP_METHOD, MCP_NAME
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import row_reply
-from extauthz.rest.authorization import Permission
-from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import Operation, TenantCreates
 from extauthz.rest.problems import invalid
 from extauthz.storage import policy_tests, recorded_shapes
 from extauthz.storage.rows import Stored
@@ -44,10 +42,7 @@ router: Final = APIRouter(tags=["Policy tests"], route_class=Operation)
 
 
 @router.post("/api/v1/decisions/{id}/test", **created(PolicyTestOut, 404))
-async def create_test_of_decision(
-    ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True)],
-    body: DecisionTest | None = None,
-) -> Response:
+async def create_test_of_decision(ctx: TenantCreates, body: DecisionTest | None = None) -> Response:
     """Make a policy test of a recorded decision.
 
     It has the caller and the request as they were recorded, at the time of the decision, and expects the

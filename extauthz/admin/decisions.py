@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from extauthz.admin.explained import answer_of, decided_by, decision_json
 from extauthz.admin.explanation_models import ExplanationOut
-from extauthz.admin.explanations import ReadsDecisions
 from extauthz.admin.past_view import View, view_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
@@ -21,7 +20,7 @@ from extauthz.rest.answers import Reply
 from extauthz.rest.authorization import sees_decisions_of
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
-from extauthz.rest.operation import Operation
+from extauthz.rest.operation import DecisionReads, Operation
 from extauthz.rest.problems import ProblemError, not_found
 from extauthz.storage import recorded_shapes
 from extauthz.storage.recorded_shapes import Recorded
@@ -31,7 +30,7 @@ router: Final = APIRouter(tags=["Check"], route_class=Operation)
 
 
 @router.get("/api/v1/decisions/{id}", **answer(ExplanationOut, responses={404: {}}))
-async def explain_recorded_decision(ctx: ReadsDecisions) -> Response:
+async def explain_recorded_decision(ctx: DecisionReads) -> Response:
     """Explain a recorded decision.
 
     Each recorded shape keeps the ids of its last 16 denies and 4 allows; any other id is 404, and its line

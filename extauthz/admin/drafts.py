@@ -17,7 +17,7 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.draft_rights import require_rights
 from extauthz.rest.openapi import answer, created, deleted, found, listed, written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import PageQuery
+from extauthz.rest.pagination import PageQuery, Paging
 from extauthz.rest.problems import accepted, conflict, forbidden
 from extauthz.storage import draft_comparison, draft_publication, drafts
 from extauthz.storage.draft_comparison import RowDifference
@@ -171,7 +171,7 @@ def require_owner(ctx: RequestContext, draft: Draft) -> None:
 
 
 @router.get("/{id}/diff", **answer(doc.PageOut[DraftDifference], "ETag", responses={404: {}, 409: {}}))
-async def diff_draft(ctx: ReadsDrafts, query: Annotated[PageQuery, Query()]) -> Response:
+async def diff_draft(ctx: ReadsDrafts, query: Paging) -> Response:
     """List the rows that a draft changes, as they are live and as the draft has them.
 
     Domain admins see rows of their domains. Undone changes are not there.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -19,19 +19,18 @@ from extauthz.decide.line_question import BY_RULES, is_by_rules, question_of
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.rest.answers import Reply
-from extauthz.rest.authorization import Permission, sees_decisions_of
+from extauthz.rest.authorization import sees_decisions_of
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import DecisionReads, Operation
 from extauthz.rest.problems import forbidden, invalid, not_found
 from extauthz.storage.rows import Document
 
 router: Final = APIRouter(tags=["Check"], route_class=Operation)
-ReadsDecisions = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
 
 
 @router.post("/api/v1/explain", **answer(ExplanationOut, responses={404: {}}))
-async def explain_decision(ctx: ReadsDecisions, body: ExplainRequest) -> Response:
+async def explain_decision(ctx: DecisionReads, body: ExplainRequest) -> Response:
     """Explain a decision.
 
     A question is decided by the policies of now, or of `at`; nothing is logged. A line is explained on the

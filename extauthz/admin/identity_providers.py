@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
@@ -27,7 +27,7 @@ from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, listed, written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import PageQuery
+from extauthz.rest.pagination import Paging
 from extauthz.rest.problems import accepted, of_refusal
 from extauthz.storage import identity_providers
 from extauthz.storage.rows import Document, Stored
@@ -198,7 +198,7 @@ _Creates = Annotated[RequestContext, requires(Permission.ADMIN_KEY, creating=Tru
 
 
 @router.get("", **listed(IdentityProviderOut))
-async def list_identity_providers(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_identity_providers(ctx: _Reads, query: Paging) -> Response:
     """List a tenant's identity providers. In the order of their creation."""
     await ctx.read(lambda connection: tenant_of(ctx, connection))
     return await PROVIDERS.list(ctx, query)

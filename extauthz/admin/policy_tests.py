@@ -23,7 +23,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, created, deleted, found, listed, written
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import Operation, TenantCreates, TenantReads, TenantWrites, requires
 from extauthz.rest.pagination import PageQuery
 from extauthz.rest.problems import invalid, unavailable
 from extauthz.storage import policy_tests
@@ -136,20 +136,17 @@ TESTS: Final[Collection[PolicyTestDocument]] = Collection(
     domain=None,
     unrevised=True,
 )
-ReadsTests = Annotated[RequestContext, requires(Permission.TENANT)]
-WritesTests = Annotated[RequestContext, requires(Permission.TENANT, conditional=True)]
-CreatesTests = Annotated[RequestContext, requires(Permission.TENANT, creating=True)]
 router: Final = APIRouter(prefix=PATH, tags=["Policy tests"], route_class=Operation)
 
 
 @router.get("", **listed(PolicyTestOut))
-async def list_policy_tests(ctx: ReadsTests, query: Annotated[PolicyTestFilter, Query()]) -> Response:
+async def list_policy_tests(ctx: TenantReads, query: Annotated[PolicyTestFilter, Query()]) -> Response:
     """List policy tests."""
     return await TESTS.list(ctx, query)
 
 
 @router.post("", **created(PolicyTestOut))
-async def create_policy_test(ctx: CreatesTests, body: PolicyTestDocument) -> Response:
+async def create_policy_test(ctx: TenantCreates, body: PolicyTestDocument) -> Response:
     """Create a policy test.
 
     The case is judged by the rules alone: with the defaults of a sidecar's settings, on the tenant's own
@@ -186,18 +183,18 @@ async def run_policy_tests(
 
 
 @router.get("/{id}", **found(PolicyTestOut))
-async def get_policy_test(ctx: ReadsTests) -> Response:
+async def get_policy_test(ctx: TenantReads) -> Response:
     """Get a policy test."""
     return await TESTS.get(ctx)
 
 
 @router.put("/{id}", **written(PolicyTestOut, 409))
-async def replace_policy_test(ctx: WritesTests, body: PolicyTestDocument) -> Response:
+async def replace_policy_test(ctx: TenantWrites, body: PolicyTestDocument) -> Response:
     """Replace a policy test. An object as it was read may be changed and sent back."""
     return await TESTS.replace(ctx, body)
 
 
 @router.delete("/{id}", **deleted())
-async def delete_policy_test(ctx: WritesTests) -> Response:
+async def delete_policy_test(ctx: TenantWrites) -> Response:
     """Delete a policy test."""
     return await TESTS.delete(ctx)

@@ -12,7 +12,7 @@ from extauthz.rest.answers import Reply, members_of
 from extauthz.rest.authorization import Permission, recorded_domains
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import DecisionReads, Operation, requires
 from extauthz.rest.problems import accepted
 from extauthz.storage import recorded_shapes
 from extauthz.storage.recorded_shapes import RecordedDay
@@ -69,7 +69,7 @@ router: Final = APIRouter(prefix="/api/v1/recordings", tags=["Recordings"], rout
 
 
 @router.get("", **answer(RecordingsOut))
-async def get_recordings(ctx: Annotated[RequestContext, requires(Permission.DECISIONS_READ)]) -> Response:
+async def get_recordings(ctx: DecisionReads) -> Response:
     """Show what is recorded of the tenant's requests.
 
     Requests that agree in everything that policies read are one shape, which is counted by the hour. Domain
@@ -94,7 +94,7 @@ async def get_recordings(ctx: Annotated[RequestContext, requires(Permission.DECI
 
 @router.post("/erasures", **answer(ErasureOut))
 async def erase_subject(
-    ctx: Annotated[RequestContext, requires(Permission.TENANT, conditional=False)], body: ErasureDocument
+    ctx: Annotated[RequestContext, requires(Permission.TENANT)], body: ErasureDocument
 ) -> Response:
     """Erase a subject from the recordings.
 

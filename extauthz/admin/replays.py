@@ -1,7 +1,7 @@
 """`/api/v1/drafts/{id}/replay`: jobs that say what a draft would change for recorded requests."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -13,10 +13,9 @@ from extauthz.domain.service_key import Scope
 from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of, members_of
-from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, listed
-from extauthz.rest.operation import Operation, requires
+from extauthz.rest.operation import DecisionReads, Operation
 from extauthz.rest.problems import accepted, conflict
 from extauthz.rest.request_body import row_id_of
 from extauthz.storage import drafts, replay_jobs
@@ -77,12 +76,11 @@ class ReplayOut(doc.Model):
     result: Any = doc.about("null until it is done, and in lists")
 
 
-Asks = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
 router: Final = APIRouter(tags=["Drafts"], route_class=Operation)
 
 
 @router.post(_PATH, **answer(ReplayOut, "Location", status=202, responses={404: {}, 409: {}}))
-async def replay_draft(ctx: Asks, body: ReplayWindow | None = None) -> Response:
+async def replay_draft(ctx: DecisionReads, body: ReplayWindow | None = None) -> Response:
     """Judge recorded requests on a draft.
 
     A job is queued; `Location` has its status, its progress and, when it is done, the result. Domain admins
@@ -112,7 +110,7 @@ async def replay_draft(ctx: Asks, body: ReplayWindow | None = None) -> Response:
 
 
 @router.get(_PATH, **listed(ReplayOut))
-async def list_replays(ctx: Asks) -> Response:
+async def list_replays(ctx: DecisionReads) -> Response:
     """List the replays of a draft without their results, the newest first. The last twenty are kept."""
     draft_id = ctx.row_id(_DRAFT)
 
@@ -128,7 +126,7 @@ async def list_replays(ctx: Asks) -> Response:
 
 
 @router.get(_PATH + "/{replay_id}", **answer(ReplayOut, responses={404: {}}))
-async def get_replay(ctx: Asks) -> Response:
+async def get_replay(ctx: DecisionReads) -> Response:
     """Get a replay: its status, its progress, and its result when it is done."""
     draft_id, job_id = row_id_of(ctx.path_params["id"]), ctx.row_id(_REPLAY)
     if draft_id is None:

@@ -39,7 +39,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, found, listed, written
 from extauthz.rest.operation import Operation, Reads, requires
-from extauthz.rest.pagination import PageQuery
+from extauthz.rest.pagination import PageQuery, Paging
 from extauthz.rest.problems import accepted, conflict, forbidden, invalid
 from extauthz.rest.quotas import MAX_ROWS_A_WRITE
 from extauthz.rest.request_body import merge_patch
@@ -286,7 +286,7 @@ async def remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None
 
 
 @router.get(_ONE + "/policies", **answer(list[RoleRuleOut], "Link"))
-async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_role_rules_of_resource(ctx: Reads, query: Paging) -> Response:
     """List the role rules on a resource. A bare array; `Link` leads to the next page."""
     position = query.position(f"{ctx.scope} rules of {ctx.path_params['id']}")
 

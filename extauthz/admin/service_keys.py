@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from starlette.responses import Response
 
@@ -23,7 +23,7 @@ from extauthz.rest.authorization import Permission, require_delegable
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, listed
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import BY_ID, PageQuery
+from extauthz.rest.pagination import BY_ID, Paging
 from extauthz.rest.problems import forbidden
 from extauthz.rest.quotas import too_many
 from extauthz.storage import service_keys
@@ -155,7 +155,7 @@ router: Final = APIRouter(prefix=PATH, tags=["Service keys"], route_class=Operat
 
 
 @router.get("", **listed(ServiceKeyOut))
-async def list_service_keys(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_service_keys(ctx: _Reads, query: Paging) -> Response:
     """List service keys.
 
     Without the keys themselves, and without revoked ones. A key sees those that it created.

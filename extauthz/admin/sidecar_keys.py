@@ -5,7 +5,7 @@ They belong to the installation, and have no other use than reports.
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.service_keys import BY_KEY, EXAMPLE_KEY_ID, FutureTime, NewKey, new_key
@@ -17,7 +17,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, listed
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import PageQuery
+from extauthz.rest.pagination import Paging
 from extauthz.rest.problems import accepted, not_found
 from extauthz.storage import sidecar_keys
 from extauthz.storage.audit import INSTALLATION
@@ -53,7 +53,7 @@ _Needs = Annotated[RequestContext, requires(Permission.OPERATOR)]
 
 
 @router.get("", **listed(SidecarKeyOut))
-async def list_sidecar_keys(ctx: _Needs, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_sidecar_keys(ctx: _Needs, query: Paging) -> Response:
     """List keys of sidecars. Without the keys themselves, and without revoked ones."""
     position = query.position("sidecar_keys", order=BY_KEY)
     page = accepted(await sidecar_keys.page(ctx.services.pool, **position.bounds))

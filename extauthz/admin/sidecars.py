@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.domain.sidecar_report import RequestBodies
@@ -11,7 +11,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import listed
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import PageQuery
+from extauthz.rest.pagination import Paging
 from extauthz.rest.waiting import sidecar_json
 from extauthz.storage import sidecars
 
@@ -41,7 +41,7 @@ router: Final = APIRouter(prefix="/api/v1/sidecars", tags=["Sidecars"], route_cl
 
 @router.get("", **listed(SidecarOut))
 async def list_sidecars(
-    ctx: Annotated[RequestContext, requires(Permission.POLICIES_READ)], query: Annotated[PageQuery, Query()]
+    ctx: Annotated[RequestContext, requires(Permission.POLICIES_READ)], query: Paging
 ) -> Response:
     """List sidecars that have the tenant's policies.
 

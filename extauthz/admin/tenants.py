@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import AfterValidator, WithJsonSchema
 from starlette.responses import Response
 
@@ -17,7 +17,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, found, listed, written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.pagination import BY_NAME, PageQuery
+from extauthz.rest.pagination import BY_NAME, Paging
 from extauthz.rest.problems import accepted, not_found
 from extauthz.rest.quotas import too_many
 from extauthz.storage import hosts, service_keys, tenants
@@ -113,7 +113,7 @@ _Creates = Annotated[RequestContext, requires(Permission.OPERATOR, creating=True
 
 
 @router.get("", **listed(TenantListedOut))
-async def list_tenants(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
+async def list_tenants(ctx: _Reads, query: Paging) -> Response:
     """List tenants. In the order of their slugs."""
     position = query.position("tenants", order=BY_NAME)
     page = accepted(await tenants.page(ctx.services.pool, **position.bounds))

@@ -108,11 +108,16 @@ def requires(
     return Depends(Requires(permission, conditional, creating, in_drafts, bearer_keys))
 
 
-_READ: Final = Permission.POLICIES_READ
-_WRITE: Final = Permission.POLICIES_WRITE
-Reads = Annotated[RequestContext, requires(_READ, in_drafts=True)]
-Writes = Annotated[RequestContext, requires(_WRITE, conditional=True, in_drafts=True)]
-Creates = Annotated[RequestContext, requires(_WRITE, creating=True, in_drafts=True)]
+# The contexts of more than one noun. Of policies, live or in a draft:
+Reads = Annotated[RequestContext, requires(Permission.POLICIES_READ, in_drafts=True)]
+Writes = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True, in_drafts=True)]
+Creates = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True, in_drafts=True)]
+# Of what belongs to a tenant:
+TenantReads = Annotated[RequestContext, requires(Permission.TENANT)]
+TenantWrites = Annotated[RequestContext, requires(Permission.TENANT, conditional=True)]
+TenantCreates = Annotated[RequestContext, requires(Permission.TENANT, creating=True)]
+# Of decisions that were made:
+DecisionReads = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
 
 
 class Operation(APIRoute):

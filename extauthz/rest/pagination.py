@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
+from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from extauthz.rest.documents import QueryModel, refused
@@ -84,6 +85,10 @@ class PageQuery(QueryModel):
         if self.cursor is not None and after is None:
             raise invalid([ParameterProblem("cursor", "the cursor does not belong to this list and filters")])
         return Position(scope, order, None if after is None else order.read(after), self.limit)
+
+
+Paging = Annotated[PageQuery, Query()]
+"""The query of a list without filters."""
 
 
 @dataclass(frozen=True, slots=True)
