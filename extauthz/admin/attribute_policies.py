@@ -272,4 +272,4 @@ async def list_attribute_policy_versions(ctx: Reads, query: Paging) -> Response:
         )
 
     show = partial(members_of, AttributePolicyVersion)
-    return await ctx.listed(query, f"versions of {policy_id}", versions, show, order=BY_NUMBER)
+    return await ctx.page_of(query, f"versions of {policy_id}", versions, show, order=BY_NUMBER)

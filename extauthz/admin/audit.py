@@ -87,4 +87,4 @@ async def list_audit_events(
     ctx: Annotated[RequestContext, requires(Permission.AUDIT_READ)], query: Annotated[AuditFilter, Query()]
 ) -> Response:
     """List the audit trail, newest first. All filters can be combined."""
-    return await ctx.listed(query, "audit", audit.page, partial(members_of, AuditEventOut))
+    return await ctx.page_of(query, "audit", audit.page, partial(members_of, AuditEventOut))

@@ -108,7 +108,7 @@ def draft_of(ctx: RequestContext) -> UUID:
 @router.get("", **listed(DraftOut))
 async def list_drafts(ctx: ReadsDrafts, query: Annotated[DraftFilter, Query()]) -> Response:
     """List drafts, oldest first."""
-    return await ctx.listed(query, "drafts", drafts.page, to_shown)
+    return await ctx.page_of(query, "drafts", drafts.page, to_shown)
 
 
 @router.post("", **created(DraftOut))

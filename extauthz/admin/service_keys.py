@@ -161,7 +161,7 @@ async def list_service_keys(ctx: _Reads, query: Paging) -> Response:
     Without the keys themselves, and without revoked ones. A key sees those that it created.
     """
     parent = _creator(ctx)
-    return await ctx.listed(
+    return await ctx.page_of(
         query, f"service_api_keys {parent}", service_keys.page, to_json, order=BY_KEY, parent=parent
     )
 

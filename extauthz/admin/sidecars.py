@@ -47,4 +47,4 @@ async def list_sidecars(
 
     Each worker reports every few seconds. One that stopped to report is shown for an hour.
     """
-    return await ctx.listed(query, "sidecars", sidecars.page, sidecar_json)
+    return await ctx.page_of(query, "sidecars", sidecars.page, sidecar_json)

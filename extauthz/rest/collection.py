@@ -51,7 +51,7 @@ class Collection(Generic[_Body]):
         """Return a page of the rows that the caller may see."""
         table = self.rows.TABLE
         if self.unrevised:
-            return await ctx.listed(query, table.name, self.rows.page, self.show)
+            return await ctx.page_of(query, table.name, self.rows.page, self.show)
         position = query.position(f"{ctx.scope} {table.name}")
         where = query.filters() | position.bounds
         if self.domain is not None:

@@ -171,7 +171,7 @@ class RequestContext:
 
         return await self.read(revised)
 
-    async def listed(
+    async def page_of(
         self,
         query: PageQuery,
         name: str,
