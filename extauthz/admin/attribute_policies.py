@@ -1,6 +1,6 @@
 """`/api/v1/abac/policies`: condition trees on resources. Deletion is soft, every version is kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, cast
@@ -27,10 +27,9 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import POLICY_REVISION, Reply, members_of, row_reply, to_json
+from extauthz.rest.answers import POLICY_REVISION, members_of, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
-from extauthz.rest.collection import Collection
-from extauthz.rest.context import RequestContext
+from extauthz.rest.collection import Collection, written_from
 from extauthz.rest.openapi import created, deleted, found, listed, written
 from extauthz.rest.operation import Creates, Operation, Reads, Writes
 from extauthz.rest.pagination import BY_NUMBER, PageQuery, Paging
@@ -158,18 +157,6 @@ POLICIES: Final[Collection[AttributePolicyDocument]] = Collection(
     require_writable=require_tenant_admin,
     show=to_shown,
 )
-StoredWithDocument = tuple[Stored, AttributePolicyDocument]
-"""A row, and the document that was written to it."""
-
-
-def _shown_to(ctx: RequestContext) -> Callable[[StoredWithDocument, int], Reply]:
-    def shown(written: StoredWithDocument, revision: int) -> Reply:
-        stored, policy = written
-        return row_reply(200, POLICIES.shown_with(ctx, policy))(stored, revision)
-
-    return shown
-
-
 router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=Operation)
 
 
@@ -220,7 +207,7 @@ async def patch_attribute_policy(
     # A whole tree: members of the old root that it lacks would make another tree of it.
     is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
 
-    async def work(change: Change) -> StoredWithDocument:
+    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument]:
         stored = await POLICIES.writable(ctx, change)
         document, problems = body.apply(stored.document, whole=frozenset({"rule_data"} if is_tree else ()))
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx, problems)
@@ -229,7 +216,7 @@ async def patch_attribute_policy(
         require_domain(ctx, policy.entity.domain)
         return await POLICIES.store(ctx, change, stored, policy), policy
 
-    return await ctx.write(work, _shown_to(ctx))
+    return await ctx.write(work, written_from(ctx, to_shown))
 
 
 @router.delete("/{id}", **deleted())
@@ -242,7 +229,7 @@ async def delete_attribute_policy(ctx: Writes) -> Response:
 async def restore_attribute_policy(ctx: Writes) -> Response:
     """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
 
-    async def work(change: Change) -> StoredWithDocument:
+    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument]:
         stored = await POLICIES.found(ctx, change)
         priority = cast("int", stored.document["priority"])
         allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
@@ -254,7 +241,7 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
         await ctx.ask_about_bodies(change, policy)
         return accepted(await attribute_policies.restore(change, stored.uuid)), policy
 
-    return await ctx.write(work, _shown_to(ctx))
+    return await ctx.write(work, written_from(ctx, to_shown))
 
 
 @router.get("/{id}/versions", **listed(AttributePolicyVersion))

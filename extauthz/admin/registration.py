@@ -5,13 +5,12 @@ is there replaces the members that it has and keeps the others; the name of anot
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
+from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut, to_shown
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization, registrars
@@ -54,9 +53,8 @@ async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
 
     def reply(registered: Registered, revision: int) -> Reply:
         stored, is_new = registered
-        show = partial(body.shown_as, ctx=ctx)
-        made = row_reply(201, show, PATH) if is_new else row_reply(200, show)
-        return made(stored, revision)
+        status, location = (201, PATH) if is_new else (200, None)
+        return row_reply(status, lambda row: ctx.shown(to_shown(row), body), location)(stored, revision)
 
     return await ctx.write(work, reply)
 
@@ -86,7 +84,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
         return await register(ctx, change, body, found, in_list=True)
 
     def reply(registered: list[Registered], revision: int) -> Reply:
-        shown = [each.shown_as(stored, ctx) for (stored, _), each in zip(registered, body, strict=True)]
+        shown = [ctx.shown(to_shown(row), each) for (row, _), each in zip(registered, body, strict=True)]
         any_new = any(is_new for _, is_new in registered)
         return tenant_reply(shown, revision, 201 if any_new else 200)
 

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
 
@@ -31,11 +30,11 @@ from extauthz.rest.answers import (
     POLICY_REVISION,
     Reply,
     no_content,
-    row_reply,
     to_json,
     with_warnings,
 )
 from extauthz.rest.authorization import Permission
+from extauthz.rest.collection import written_from
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, found, listed, written
 from extauthz.rest.operation import Operation, Reads, requires
@@ -93,6 +92,7 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
     """A resource, as a service declares it."""
 
     reader = _read
+    conditions_at: ClassVar = "/routes"
     shown: ClassVar = ("createdAt", "updatedAt", "warnings")
     patch_example: ClassVar = {"displayName": "Invoices"}
     name: doc.OneName = doc.about("stable and unique in the tenant", "invoice:read")
@@ -151,11 +151,6 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
     def reads_body(self) -> bool:
         """Whether a route reads the body of requests."""
         return resource_reads_body(self.entity)
-
-    def shown_as(self, stored: Stored, ctx: RequestContext) -> Document:
-        """Return the resource that was stored of this declaration, with what may surprise its author."""
-        more = ctx.body_not_sent("/routes") if self.reads_body else []
-        return with_warnings(to_shown(stored), [*self.document_warnings(), *more])
 
 
 def to_shown(stored: Stored) -> Document:
@@ -243,9 +238,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 
-    return await ctx.write(
-        work, lambda made, revision: row_reply(200, partial(made[1].shown_as, ctx=ctx))(made[0], revision)
-    )
+    return await ctx.write(work, written_from(ctx, to_shown))
 
 
 @router.delete(_ONE, **deleted(409))

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.rest.answers import no_content, row_reply, to_json, with_warnings
+from extauthz.rest.answers import Reply, no_content, row_reply, to_json
 from extauthz.rest.context import RequestContext
 from extauthz.rest.documents import RowDocument
 from extauthz.rest.pagination import PageQuery
@@ -21,11 +21,22 @@ from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
 _Body = TypeVar("_Body", bound=RowDocument)
+RowAnswer = Callable[[tuple[Stored, RowDocument], int], Reply]
 Find = Callable[[Change], Awaitable[Stored | Refusal]]
 
 
 async def _writable(*_: object) -> None:
     """Let every caller with the permission write a row that it may see."""
+
+
+def written_from(ctx: RequestContext, show: Callable[[Stored], Document]) -> RowAnswer:
+    """Return what makes the answer of a row and of the body that it was written from."""
+
+    def reply(written: tuple[Stored, RowDocument], revision: int) -> Reply:
+        stored, body = written
+        return row_reply(200, lambda row: ctx.shown(show(row), body))(stored, revision)
+
+    return reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +153,8 @@ class Collection(Generic[_Body]):
         return self.rows.TABLE.name if self.unrevised else None
 
     def shown_with(self, ctx: RequestContext, body: _Body) -> Callable[[Stored], Document]:
-        """Return what shows a row that was written from a body, with the warnings about the body."""
-
-        def show(stored: Stored) -> Document:
-            more = ctx.body_not_sent("/rule_data") if body.reads_body else []
-            return with_warnings(self.show(stored), [*body.document_warnings(), *more])
-
-        return show
+        """Return what shows a row that was written from a body, with what may surprise its author."""
+        return lambda stored: ctx.shown(self.show(stored), body)
 
     def _author(self, ctx: RequestContext) -> dict[str, bool]:
         return {"by_domain_admin": not ctx.caller.is_tenant_admin} if self.rows.TABLE.has_author else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.responses import Response
 
 from extauthz.compile.documents.policy_documents import Reading
-from extauthz.compile.documents.warnings import DocumentWarning, body_not_sent
+from extauthz.compile.documents.warnings import body_not_sent
 from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
@@ -248,11 +248,13 @@ class RequestContext:
         body = self._warned(reply.body, named) if isinstance(reply.body, dict) else reply.body
         return replace(reply, body=body, headers=headers)
 
-    def body_not_sent(self, pointer: str) -> list[DocumentWarning]:
-        """Return the warning about an entry that reads the body of requests, after `ask_about_bodies`."""
-        if self.reported_bodies is None:
-            return []
-        return body_not_sent(pointer, self.reported_bodies, longest=self.services.condition_body_max)
+    def shown(self, row: Document, body: RowDocument) -> Document:
+        """Return the JSON of a row that was written from a body, with what may surprise its author."""
+        warnings = list(body.document_warnings())
+        if body.reads_body and self.reported_bodies is not None:
+            longest = self.services.condition_body_max
+            warnings += body_not_sent(body.conditions_at, self.reported_bodies, longest=longest)
+        return with_warnings(row, warnings)
 
     async def ask_about_bodies(self, change: Change, *bodies: RowDocument) -> None:
         """Read what the sidecars of the tenant say of bodies, once for a change that needs them."""

@@ -181,7 +181,9 @@ class BodyModel(Model):
 
 
 class RowDocument(BodyModel):
-    """A body that creates or replaces a row of a `collection.Collection`."""
+    """A body that becomes a row. Conditions that read the body of requests are at `conditions_at` in it."""
+
+    conditions_at: ClassVar[str] = "/rule_data"
 
     def to_document(self, row_id: str) -> Document:
         """Return the document to store."""
@@ -193,7 +195,7 @@ class RowDocument(BodyModel):
 
     @property
     def reads_body(self) -> bool:
-        """Whether a condition of it reads the body of requests, which proxies have to send."""
+        """Whether a condition reads the body of requests, which proxies have to send."""
         return False
 
 
