@@ -18,8 +18,6 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.pagination import PageQuery
 from extauthz.storage import audit
 
-EXAMPLE_ACTOR: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
-
 
 class ActorOut(doc.Model):
     """The caller that made a change."""
@@ -32,16 +30,13 @@ class ActorOut(doc.Model):
     published_by: doc.Omissible[dict[str, Any]] = doc.optional("the caller that published the draft")
 
 
-ActorField = Annotated[ActorOut, doc.example(EXAMPLE_ACTOR)]
-
-
 class AuditEventOut(doc.Model):
     """One change of one row."""
 
     id: doc.RowId
     at: doc.Time
     revision: doc.NonNegative | None = doc.example(7)
-    actor: ActorField
+    actor: ActorOut
     action: str = doc.example("create", "update", "delete", "restore")
     kind: str = doc.example("role_rule", "attribute_policy")
     entity_id: str | None = doc.example(doc.EXAMPLE_ID)

@@ -7,7 +7,6 @@ from extauthz.rest import documents as doc
 _SUBJECT = {"type": "user", "id": "alice", "properties": {"domain": "emea", "roles": ["finance"]}}
 _ACTION = {"name": "read"}
 _RESOURCE = {"type": "invoice", "id": "4711", "properties": {"owner": "alice"}}
-_LAST_PAGE = {"next_token": "", "count": 1}  # nosec B105 - the end of a list
 
 
 class AuthzenSubject(doc.Model):
@@ -106,15 +105,7 @@ class EvaluationOut(doc.Model):
     """A decision."""
 
     decision: bool = doc.example(True)
-    context: EvaluationContext = doc.example(
-        {
-            "reason": "rule_matched",
-            "message": "a rule allows it",
-            "matched_rule_id": doc.EXAMPLE_ID,
-            "decision_id": doc.EXAMPLE_ID,
-            "policy_revision": 7,
-        }
-    )
+    context: EvaluationContext
 
 
 class EvaluationsOut(doc.Model):
@@ -163,7 +154,7 @@ class SearchPageOut(doc.Model):
 class SubjectSearchOut(doc.Model):
     """Subjects that may do the action."""
 
-    page: SearchPageOut = doc.example(_LAST_PAGE)
+    page: SearchPageOut
     results: list[AuthzenSubject] = doc.example(
         [{"type": "user", "id": "alice", "properties": {"domain": "emea"}}]
     )
@@ -178,5 +169,5 @@ class FoundAction(doc.Model):
 class ActionSearchOut(doc.Model):
     """Actions that the subject may do."""
 
-    page: SearchPageOut = doc.example(_LAST_PAGE)
-    results: list[FoundAction] = doc.example([{"name": "read"}])
+    page: SearchPageOut
+    results: list[FoundAction]

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.audit import ActorField
+from extauthz.admin.audit import ActorOut
 from extauthz.admin.drafts import PATH, draft_of
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, members_of, written_headers
@@ -28,7 +28,7 @@ class ApprovalDocument(doc.BodyModel):
 class ApprovalOut(doc.Warned):
     """An approval, and what it holds for: another version, live revision or replay voids it."""
 
-    approved_by: ActorField
+    approved_by: ActorOut
     comment: str = doc.example(_COMMENT)
     version: doc.Positive = doc.about("the version of the draft", 3)
     draft_digest: str = doc.example("0" * 64)

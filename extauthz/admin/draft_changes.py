@@ -78,7 +78,7 @@ class DraftChanged(doc.Model):
 class DraftChangesOut(doc.Warned):
     """Every row that a list of changes wrote in a draft, in order."""
 
-    items: list[DraftChanged] = doc.example([{"action": "create", "kind": "role_rule", "id": doc.EXAMPLE_ID}])
+    items: list[DraftChanged]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from extauthz.admin.audit import EXAMPLE_ACTOR, ActorField, ActorOut
+from extauthz.admin.audit import ActorOut
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, members_of, no_content, tagged, written_headers
 from extauthz.rest.authorization import Permission
@@ -47,7 +47,7 @@ class DraftOut(doc.Warned):
     base_revision: doc.NonNegative = doc.about("the live revision that it was made for", 7)
     live_revision: doc.NonNegative = doc.about("the present one; another than the base: rebase it", 7)
     changes: doc.NonNegative = doc.about("how many rows were written in it, each time counted", 0)
-    created_by: ActorField
+    created_by: ActorOut
     published_by: ActorOut | None
     published_revision: doc.NonNegative | None
     created_at: doc.Time
@@ -62,7 +62,7 @@ class DraftDifference(doc.Model):
     id: doc.RowId
     before: Any = doc.about("the live document; null: there is none")
     after: Any = doc.about("the document in the draft; null: it is deleted", {"sub": "finance"})
-    authors: list[ActorOut] = doc.about("the authors of its changes", [EXAMPLE_ACTOR])
+    authors: list[ActorOut] = doc.about("the authors of its changes")
     conflict: Literal["changed", "taken"] | None = doc.about(
         "`changed`: written live since; `taken`: another live row has its value or route"
     )

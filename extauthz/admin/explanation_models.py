@@ -104,16 +104,10 @@ class PoliciesOut(doc.Model):
     stored_digest: str | None = doc.about(
         "the digest that was stored when the revision was written", "0" * 64
     )
-    line_digest: str | None = doc.about("`policy_digest` of the line", "0" * 64)
+    line_digest: str | None = doc.about("`policy_digest` of the line")
     matches: bool | None = doc.about(
         "whether all known digests are the same; null: there is none to compare with", True
     )
-
-
-_POLICIES: Final = {
-    "revision": 7, "written_at": doc.EXAMPLE_TIME, "digest": "0" * 64, "stored_digest": "0" * 64,
-    "line_digest": None, "matches": True,
-}  # fmt: skip
 
 
 class ExplanationOut(doc.Model):
@@ -130,7 +124,7 @@ class ExplanationOut(doc.Model):
     )
     certain: doc.Flag = doc.about("false: a value that was not recorded could change the decision", True)
     time: doc.Time = doc.about("the time for which conditions and bindings were evaluated", doc.EXAMPLE_TIME)
-    policies: PoliciesOut = doc.example(_POLICIES)
+    policies: PoliciesOut
     principal: Any = doc.about("the principal, with its effective roles", {"id": "alice"})
     target: Any = doc.about("resource, action and parameters", {"resource": "invoice:read"})
     roles: list[Any] = doc.about("each role, with the bindings and links that gave it", [])

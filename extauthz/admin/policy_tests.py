@@ -57,7 +57,7 @@ class PolicyTestDocument(doc.RowDocument):
     request: _Json = doc.about(
         "`{method, host, path, headers}`, or by name `{resource, action}`", {"path": "/invoices/7"}
     )
-    expect: Expectation = doc.example({"decision": "allow"})
+    expect: Expectation
     now: doc.Omissible[str] = doc.optional("the time of the request (RFC 3339)")
     _written: Document = PrivateAttr(default_factory=dict)
 
@@ -100,7 +100,7 @@ class PolicyTestResult(doc.Model):
     name: str = doc.example("finance reads any invoice")
     passed: bool = doc.example(True)
     differences: list[str] = doc.about("from what it expects", [])
-    rules: list[str] = doc.about("the rule that decided, and shadow rules that would have", [])
+    rules: list[str] = doc.about("the rule that decided, and shadow rules that would have", [doc.EXAMPLE_ID])
 
 
 class UntestedRule(doc.Model):
@@ -110,23 +110,11 @@ class UntestedRule(doc.Model):
     id: doc.RowId
 
 
-_RESULT: Final = {
-    "id": doc.EXAMPLE_ID,
-    "name": "finance reads any invoice",
-    "passed": True,
-    "differences": [],
-    "rules": [doc.EXAMPLE_ID],
-}
-
-
 class PolicyTestResults(doc.Model):
     """All tests of a tenant, run."""
 
-    tests: list[PolicyTestResult] = doc.example([_RESULT])
-    untested: list[UntestedRule] = doc.about(
-        "rules in force that decide in no test, at most 1,000",
-        [{"kind": "role_rule", "id": doc.EXAMPLE_ID}],
-    )
+    tests: list[PolicyTestResult]
+    untested: list[UntestedRule] = doc.about("rules in force that decide in no test, at most 1,000")
 
 
 TESTS: Final[Collection[PolicyTestDocument]] = Collection(

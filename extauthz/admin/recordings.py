@@ -18,16 +18,15 @@ from extauthz.storage import recorded_shapes
 from extauthz.storage.recorded_shapes import RecordedDay
 from extauthz.storage.rows import Document
 
-_FOLDED: Final = {"template": "/orders/{id}", "slot": "{id}", "whole": False}
-_DAY: Final = {"day": "2026-01-31", "shapes": 212, "requests": 40_211, "lost": 0, "folded": [_FOLDED]}
-
 
 class FoldedSlotOut(doc.Model):
     """A part of requests of which values are not kept."""
 
     template: str | None = doc.about("path of the route; null: requests without a route", "/orders/{id}")
     slot: str = doc.about("`{name}` of a route parameter, or an attribute", "{id}")
-    whole: bool = doc.about(f"true: no value is kept; false: those beyond the first {MAX_LITERALS:,} are not")
+    whole: bool = doc.about(
+        f"true: no value is kept; false: those beyond the first {MAX_LITERALS:,} are not", False
+    )
 
 
 class RecordedDayOut(doc.Model):
@@ -37,7 +36,7 @@ class RecordedDayOut(doc.Model):
     shapes: int = doc.about("different requests", 212)
     requests: int = doc.about("all requests", 40_211)
     lost: int = doc.about("requests of which only this number is known", 0)
-    folded: list[FoldedSlotOut] = doc.example([_FOLDED])
+    folded: list[FoldedSlotOut]
 
 
 class RecordingsOut(doc.Model):
@@ -50,7 +49,7 @@ class RecordingsOut(doc.Model):
     requests: int = doc.about("all requests", 40_211)
     lost: int = doc.about("requests of which only this number is known", 0)
     attributes: list[str] = doc.about("attributes that are recorded of each request", ["user.department"])
-    days: list[RecordedDayOut] = doc.example([_DAY])
+    days: list[RecordedDayOut]
 
 
 class ErasureDocument(doc.BodyModel):

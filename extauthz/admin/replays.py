@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.audit import ActorField
+from extauthz.admin.audit import ActorOut
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
 from extauthz.domain.time_text import parse_time
@@ -52,7 +52,7 @@ class ReplayWindow(doc.BodyModel):
 class ReplayProgress(doc.Model):
     """How much is done."""
 
-    judged: doc.NonNegative = doc.about("shapes that are judged", 0)
+    judged: doc.NonNegative = doc.about("shapes that are judged", 1204)
     total: doc.NonNegative | None = doc.about("shapes to judge; null: not counted yet", 1204)
 
 
@@ -64,13 +64,13 @@ class ReplayOut(doc.Model):
     draft_version: doc.Integer = doc.about("the version of the draft when it was asked for", 3)
     status: Literal["queued", "running", "done", "failed"] = doc.example("done")
     problem: str | None = doc.about("why it failed")
-    progress: ReplayProgress = doc.example({"judged": 1204, "total": 1204})
+    progress: ReplayProgress
     since: str | None
     until: str | None
     domains: list[str] | None = doc.about("the domains of a domain admin that asked; null: every domain")
     live_revision: doc.NonNegative | None = doc.about("the live policies that were compared", 7)
     draft_digest: str | None = doc.about("SHA-256 of what the draft changed then")
-    requested_by: ActorField
+    requested_by: ActorOut
     created_at: doc.Time
     ended_at: str | None
     result: Any = doc.about("null until it is done, and in lists")

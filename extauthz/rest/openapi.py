@@ -10,7 +10,7 @@ from copy import deepcopy
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 import yaml
 from fastapi.openapi.utils import get_openapi
@@ -276,18 +276,29 @@ def _models(model: Any) -> Iterator[Any]:
 
 def _example(model: Any) -> Any:
     """Return the example of a model: those of its members. An answer has the defaults of the others, too."""
-    if issubclass(model, PageOut):
-        return {"items": [_example(get_args(model.model_fields["items"].annotation)[0])], "next_cursor": None}
     members = model.model_fields.items()
     if issubclass(model, BodyModel) and not issubclass(model, Warned):
-        return {name: field.examples[0] for name, field in members if field.examples}
+        return {name: _member_example(field) for name, field in members if field.examples or _model_of(field)}
     return {
-        name: field.examples[0]
-        if field.examples
-        else to_jsonable_python(None if field.is_required() else field.default)
-        for name, field in members
-        if field.examples or field.default is not None
+        name: _member_example(field) for name, field in members if field.examples or field.default is not None
     }
+
+
+def _member_example(field: Any) -> Any:
+    """Return the example of a member: its own, or that of its model, or its default."""
+    if field.examples:
+        return field.examples[0]
+    if model := _model_of(field):
+        return [_example(model)] if get_origin(field.annotation) is list else _example(model)
+    return to_jsonable_python(None if field.is_required() else field.default)
+
+
+def _model_of(field: Any) -> Any:
+    """Return the model of a member that has to be there, or of the entries of its list; None: it has none."""
+    is_list = get_origin(field.annotation) is list
+    model = get_args(field.annotation)[0] if is_list else field.annotation
+    is_model = isinstance(model, type) and issubclass(model, Model)
+    return model if is_model and field.is_required() else None
 
 
 def _tidy(node: Any) -> None:
