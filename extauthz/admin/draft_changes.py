@@ -19,7 +19,6 @@ from extauthz.admin.drafts import PATH, draft_of
 from extauthz.admin.resources import ResourceDocument
 from extauthz.admin.role_bindings import BINDINGS, RoleBindingDocument
 from extauthz.admin.role_rules import RULES, RoleRuleDocument
-from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization, quotas, registrars
 from extauthz.rest import documents as doc
@@ -139,23 +138,23 @@ def _read(ctx: RequestContext, body: Sequence[DraftChangeDocument]) -> list[_Ent
         found = [Problem(f"/{position}{at}", message) for at, message in _shape_problems(each)]
         model = None
         if not found and each.document is not None:
-            document, problems_of_id = doc.replacing(each.document, each.id, _MODELS[each.kind].shown)
-            found += [problem.under(f"/{position}/document") for problem in problems_of_id]
+            document, found = doc.replacing(each.document, each.id, _MODELS[each.kind].shown)
+            found = [problem.under(f"/{position}/document") for problem in found]
             try:
                 model = _MODELS[each.kind].model_validate(document, context=ctx)
             except ValidationError as error:
-                refused = doc.problems_of(error.errors(include_url=False))
-                found += [problem.under(f"/{position}/document") for problem in refused]
+                found += [problem.under(f"/{position}/document") for problem in doc.problems_of(error)]
         problems += found
         if not found:
             entries.append(_Entry(position, each.action, each.kind, each.id or "", model, each.cascade))
     if problems:
         raise invalid(problems)
-    refused = [
-        Problem(f"/{entry.position}", message)
-        for entry in entries
-        if (message := _not_permitted(ctx, entry)) is not None
-    ]
+    refused: list[Problem] = []
+    for entry in entries:
+        try:
+            _require_permitted(ctx, entry)
+        except ProblemError as error:
+            refused.append(Problem(f"/{entry.position}", error.detail))
     if refused:
         raise forbidden("the list has changes that the caller may not make", errors=refused)
     return entries
@@ -177,25 +176,17 @@ def _shape_problems(each: DraftChangeDocument) -> Iterator[tuple[str, str]]:
         yield "/cascade", "is for the deletion of a resource"
 
 
-def _not_permitted(ctx: RequestContext, entry: _Entry) -> str | None:
-    """Return why the caller may not write a document, whatever is stored."""
+def _require_permitted(ctx: RequestContext, entry: _Entry) -> None:
+    """Refuse a change that the caller may not make, whatever is stored."""
     if entry.kind == "resource":
-        permission = Permission.RESOURCES_WRITE
-        if not authorization.is_permitted(ctx.caller, permission):
-            return f"this is for {permission.value} only"
-        if entry.cascade and registrars.service_of(ctx.caller) is not None:
-            return "'cascade' deletes rules, which is for tenant admins"
-        return None
-    if entry.body is None:
-        return None
-    entity = entry.body.entity
-    domain = entity.domain if entry.kind == "attribute_policy" else entity.dom
-    if not ctx.caller.administers_domain(domain):
-        return f"you do not administer the domain {domain!r}"
-    is_inheritance = entry.kind == "role_binding" and entity.user_kind is SubjectKind.ROLE
-    if is_inheritance and not ctx.caller.is_tenant_admin:
-        return "only tenant admins write inheritance between roles"
-    return None
+        if not authorization.is_permitted(ctx.caller, Permission.RESOURCES_WRITE):
+            raise authorization.not_permitted(ctx.caller, Permission.RESOURCES_WRITE)
+        registrars.require_may_cascade(ctx.caller, cascade=entry.cascade)
+    elif entry.body is not None:
+        entity = entry.body.entity
+        authorization.require_domain(ctx, entity.domain if entry.kind == "attribute_policy" else entity.dom)
+        if entry.kind == "role_binding":
+            authorization.require_may_inherit(ctx, entity.user_kind)
 
 
 def _runs(entries: Sequence[_Entry]) -> Iterator[list[_Entry]]:

@@ -39,7 +39,7 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, found, listed, written
 from extauthz.rest.operation import Operation, Reads, requires
 from extauthz.rest.pagination import PageQuery, Paging
-from extauthz.rest.problems import accepted, conflict, forbidden, invalid
+from extauthz.rest.problems import accepted, conflict, invalid
 from extauthz.rest.quotas import MAX_ROWS_A_WRITE
 from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
@@ -249,8 +249,7 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
     unless `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
     """
     ctx.row_id(_NOUN)
-    if query.cascade and registrars.service_of(ctx.caller) is not None:
-        raise forbidden("'cascade' deletes rules, which is for tenant admins")
+    registrars.require_may_cascade(ctx.caller, cascade=query.cascade)
 
     async def work(change: Change) -> Stored | NotFound:
         stored = await _visible(ctx, change.connection)

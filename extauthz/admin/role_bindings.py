@@ -7,22 +7,20 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from extauthz.compile.documents.policy_documents import BoundKind, parse_role_binding
-from extauthz.domain.policy import RoleBinding, SubjectKind
+from extauthz.domain.policy import RoleBinding
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import POLICY_REVISION
-from extauthz.rest.authorization import require_domain, require_removable_binding
+from extauthz.rest.authorization import require_domain, require_may_inherit, require_removable_binding
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, found, listed
 from extauthz.rest.operation import Creates, Operation, Reads, Writes
 from extauthz.rest.pagination import PageQuery
-from extauthz.rest.problems import forbidden
 from extauthz.storage import role_bindings
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/role-bindings"
-_INHERITANCE: Final = "only tenant admins write inheritance between roles"
 
 
 class RoleBindingDocument(doc.PolicyDocument[RoleBinding]):
@@ -55,8 +53,7 @@ class RoleBindingFilter(PageQuery):
 
 
 async def _require_removable(ctx: RequestContext, change: Change, stored: Stored) -> None:
-    if stored.document["user_kind"] == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
-        raise forbidden(_INHERITANCE)
+    require_may_inherit(ctx, stored.document["user_kind"])
     await require_removable_binding(ctx, change, stored)
 
 
@@ -83,9 +80,8 @@ async def create_role_binding(ctx: Creates, body: RoleBindingDocument) -> Respon
     is named.
     """
     require_domain(ctx, body.dom)
-    if body.entity.user_kind is SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
-        ctx.check_precondition(None)
-        raise forbidden(_INHERITANCE)
+    ctx.check_precondition(None)
+    require_may_inherit(ctx, body.entity.user_kind)
     return await BINDINGS.create(ctx, body)
 
 

@@ -140,4 +140,4 @@ def _read(document: object) -> SidecarReportDocument:
     try:
         return _DOCUMENT.validate_python(document)
     except ValidationError as error:
-        raise invalid(problems_of(error.errors(include_url=False))) from None
+        raise invalid(problems_of(error)) from None

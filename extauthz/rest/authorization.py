@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from extauthz.compile.documents.policy_documents import Reading, parse_attribute_policy
 from extauthz.compile.roles.role_dependence import ROLES, depends_on_roles, with_inherited
 from extauthz.compile.routes.route_prefixes import read_prefixes
-from extauthz.domain.policy import WILDCARD
+from extauthz.domain.policy import WILDCARD, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
@@ -120,6 +120,12 @@ def require_domain(ctx: RequestContext, domain: str) -> None:
     if domain == WILDCARD:
         raise forbidden("only tenant admins write for the domain '*'")
     raise forbidden(f"you do not administer the domain {domain!r}")
+
+
+def require_may_inherit(ctx: RequestContext, user_kind: object) -> None:
+    """Refuse inheritance between roles, a binding of the kind `role`, to all but tenant admins."""
+    if user_kind == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
+        raise forbidden("only tenant admins write inheritance between roles")
 
 
 def sees_decisions_of(caller: Caller, domain: str | None) -> bool:

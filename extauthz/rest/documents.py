@@ -287,7 +287,7 @@ def validate(
         body = check(document, context=context)
     except ValidationError as error:
         known = {each.pointer for each in found}
-        found += [each for each in problems_of(error.errors(include_url=False)) if each.pointer not in known]
+        found += [each for each in problems_of(error) if each.pointer not in known]
         if len(found) == 1 and found[0].message.startswith(CYCLE):
             raise conflict("the write contradicts itself", (), found) from None
     else:
@@ -296,10 +296,10 @@ def validate(
     raise invalid(found)
 
 
-def problems_of(errors: Sequence[ErrorDetails]) -> list[Problem]:
+def problems_of(error: ValidationError) -> list[Problem]:
     """Return the problems of a validation, each with its JSON pointer."""
     found: list[Problem] = []
-    for each in errors:
+    for each in error.errors(include_url=False):
         place = "".join(f"/{pointer_token(str(token))}" for token in each["loc"])
         if each["type"] == "problems":
             found += [problem.under(place) for problem in each["ctx"]["problems"]]

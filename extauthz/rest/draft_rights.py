@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from extauthz.domain.policy import MAX_ALLOW_PRIORITY, SubjectKind
+from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.rest import authorization, registrars
@@ -125,8 +125,7 @@ async def _require_policy(
     """Refuse a row of another domain, and what only tenant admins write or lift."""
     for document in documents:
         authorization.require_domain(ctx, str(document["dom"] if "dom" in document else document["domain"]))
-        if document.get("user_kind") == SubjectKind.ROLE.value:
-            raise forbidden("only tenant admins write inheritance between roles")
+        authorization.require_may_inherit(ctx, document.get("user_kind"))
     if after is not None and "priority" in after:
         highest = 0 if after["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
         priority = after["priority"]

@@ -205,7 +205,7 @@ class Operation(APIRoute):
             try:
                 arguments["query"] = self.query_model.model_validate(given)
             except ValidationError as error:
-                problems = problems_of(error.errors(include_url=False))
+                problems = problems_of(error)
                 raise invalid(ParameterProblem(each.pointer[1:], each.message) for each in problems) from None
         response: Response
         try:

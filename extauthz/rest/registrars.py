@@ -94,6 +94,12 @@ def require_removal(caller: Caller, stored: Stored) -> None:
         raise forbidden(f"the resource has routes under no prefix of the key: {', '.join(foreign[:5])}")
 
 
+def require_may_cascade(caller: Caller, *, cascade: bool) -> None:
+    """Refuse to delete the rules that name a resource together with it."""
+    if cascade and service_of(caller) is not None:
+        raise forbidden("'cascade' deletes rules, which is for tenant admins")
+
+
 def _registrar(caller: Caller) -> KeyGrant | None:
     return None if caller.is_tenant_admin else caller.grant
 
