@@ -21,7 +21,6 @@ class CurrentPolicies:
     def __init__(self) -> None:
         """Start with nothing: until the first load there is no policy, and no allow."""
         self._directory: Directory | None = None
-        self._loaded = threading.Event()
         self.on_swap: Callable[[], None] = lambda: None
         """Called after each swap, in the thread of the publisher."""
 
@@ -32,7 +31,6 @@ class CurrentPolicies:
     def swap(self, directory: Directory) -> None:
         """Publish a directory; readers see the old one or the new one, nothing between."""
         self._directory = directory
-        self._loaded.set()
         for snapshot in directory.snapshots.values():
             if snapshot.policy_digest.begin_count():
                 # What is large is counted after it is in force, so that no request waits for that.
@@ -56,10 +54,6 @@ class CurrentPolicies:
             lagging = {tenant: since - rejuvenated for tenant, since in directory.lagging.items()}
             confirmed_at = directory.confirmed_at - rejuvenated
             self.swap(replace(directory, confirmed_at=confirmed_at, lagging=lagging))
-
-    def wait_loaded(self, timeout: float) -> bool:
-        """Wait until policies were loaded once; false after `timeout` seconds."""
-        return self._loaded.wait(timeout)
 
 
 def _count(digest: PolicyDigest) -> None:

@@ -199,11 +199,7 @@ async def _pooled_transaction(pool: Pool, seen: _Seen, *, read_only: bool) -> As
 
 
 def _another_may_do(error: Exception) -> bool:
-    return unavailability_of(error) in {
-        Unavailability.READ_ONLY,
-        Unavailability.LOST,
-        Unavailability.SHUTTING_DOWN,
-    }
+    return unavailability_of(error) in _LEFT_OVER
 
 
 async def _begun(
