@@ -1,13 +1,12 @@
 """`POST /api/v1/decisions/{id}/test`: a policy test of a recorded decision."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.decisions import not_recorded
+from extauthz.admin.decisions import recorded_decision
 from extauthz.admin.past_view import view_of
 from extauthz.admin.policy_tests import PATH, TESTS, Expectation, PolicyTestDocument, PolicyTestOut
 from extauthz.cases.recorded_case import NoCaseError, case_of
@@ -21,7 +20,7 @@ from extauthz.rest.answers import row_reply
 from extauthz.rest.openapi import created
 from extauthz.rest.operation import Operation, TenantCreates
 from extauthz.rest.problems import invalid
-from extauthz.storage import policy_tests, recorded_shapes
+from extauthz.storage import policy_tests
 from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
@@ -51,13 +50,7 @@ async def create_test_of_decision(ctx: TenantCreates, body: DecisionTest | None 
     name of an MCP message, which the test has: 422 where the policies of now read more of one.
     """
     ctx.check_precondition(None)
-    decision_id = ctx.row_id("recorded decision")
-    found = await ctx.read(
-        lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, None)
-    )
-    if found is None:
-        raise not_recorded(decision_id)
-    moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
+    decision_id, found, moment = await recorded_decision(ctx)
     view = await view_of(ctx, None)
     explained = await asyncio.to_thread(explain_shape, found.shape, view.snapshot, moment.timestamp())
     lacks = explained.answer.slot if isinstance(explained.answer, NotKnown) else ""

@@ -17,11 +17,11 @@ from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
 from extauthz.recording.not_known import NotKnown
 from extauthz.rest.answers import Reply
-from extauthz.rest.authorization import sees_decisions_of
+from extauthz.rest.authorization import recorded_domains
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
 from extauthz.rest.operation import DecisionReads, Operation
-from extauthz.rest.problems import ProblemError, not_found
+from extauthz.rest.problems import not_found
 from extauthz.storage import recorded_shapes
 from extauthz.storage.recorded_shapes import Recorded
 from extauthz.storage.rows import Document
@@ -36,18 +36,9 @@ async def explain_recorded_decision(ctx: DecisionReads) -> Response:
     Each recorded shape keeps the ids of its last 16 denies and 4 allows; any other id is 404, and its line
     can be posted to `/api/v1/explain`. Values that were not recorded are `not_recorded`.
     """
-    decision_id = ctx.row_id("recorded decision")
-    everywhere = sees_decisions_of(ctx.caller, None)
-    domains = None if everywhere else ctx.caller.administers
-    assert domains is None or isinstance(domains, frozenset), "only tokens administer domains"
-    recorded = await ctx.read(
-        lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, domains)
-    )
-    if recorded is None:
-        raise not_recorded(decision_id)
+    decision_id, recorded, moment = await recorded_decision(ctx)
     revision = dict(recorded.tally.decisions)[str(decision_id)]
     view = await view_of(ctx, revision)
-    moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
     found = await asyncio.to_thread(explain_shape, recorded.shape, view.snapshot, moment.timestamp())
     return Reply(200, _answer(ctx, view, recorded, decision_id, moment, found)).response()
 
@@ -85,9 +76,20 @@ def _answer(
     return shown | {"certain": is_certain}
 
 
-def not_recorded(decision_id: UUID) -> ProblemError:
-    """Return 404 for a decision whose id is not kept."""
-    return not_found(
-        f"the decision {decision_id} is not recorded: of each shape the ids of the last {KEPT_DENIES} denies"
-        f" and {KEPT_ALLOWS} allows are kept; post its line to /api/v1/explain"
+async def recorded_decision(ctx: RequestContext) -> tuple[UUID, Recorded, datetime]:
+    """Return the decision that the path names: its id, what is recorded of it, and when it was made.
+
+    Raises ProblemError: 404 for one that the caller may not see, or whose id is not kept.
+    """
+    decision_id = ctx.row_id("recorded decision")
+    domains = recorded_domains(ctx.caller)
+    recorded = await ctx.read(
+        lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, domains)
     )
+    if recorded is None:
+        raise not_found(
+            f"the decision {decision_id} is not recorded: of each shape the ids of the last {KEPT_DENIES} "
+            f"denies and {KEPT_ALLOWS} allows are kept; post its line to /api/v1/explain"
+        )
+    # A UUIDv7 (RFC 9562 5.7) begins with the milliseconds of its time.
+    return decision_id, recorded, datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)

@@ -1,6 +1,6 @@
 """`/api/v1/drafts/{id}/replay`: jobs that say what a draft would change for recorded requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -9,17 +9,16 @@ from starlette.responses import Response
 
 from extauthz.admin.audit import ActorOut
 from extauthz.domain.problem import Problem
-from extauthz.domain.service_key import Scope
 from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of, members_of
+from extauthz.rest.authorization import recorded_domains
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, listed
 from extauthz.rest.operation import DecisionReads, Operation
 from extauthz.rest.problems import accepted, conflict
 from extauthz.rest.request_body import row_id_of
 from extauthz.storage import drafts, replay_jobs
-from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, ReplayJob
 from extauthz.storage.rows import Document
 
@@ -87,6 +86,7 @@ async def replay_draft(ctx: DecisionReads, body: ReplayWindow | None = None) -> 
     replay the requests of their domains. At most three jobs of a tenant wait or run at a time.
     """
     draft_id = ctx.row_id(_DRAFT)
+    domains = recorded_domains(ctx.caller)
     window = (None, None) if body is None else (parse_time(body.since), parse_time(body.until))
     queued = accepted(
         await replay_jobs.queue(
@@ -95,7 +95,7 @@ async def replay_draft(ctx: DecisionReads, body: ReplayWindow | None = None) -> 
             UUID(ctx.services.new_id()),
             draft_id,
             requested_by=ctx.caller.actor.document(),
-            domains=_domains(ctx),
+            domains=None if domains is None else sorted(domains),
             window=window,
         )
     )
@@ -137,28 +137,10 @@ async def get_replay(ctx: DecisionReads) -> Response:
     return Reply(200, _shown(job)).response()
 
 
-def _domains(ctx: RequestContext) -> Sequence[str] | None:
-    """Return the domains whose requests the caller may see; None: all."""
-    caller = ctx.caller
-    if caller.is_tenant_admin or caller.has(Scope.AUDIT_READ):
-        return None
-    match caller.domains:
-        case None:
-            return None
-        case EveryDomain():
-            return [replay_jobs.EVERY_NAMED]
-        case domains:
-            return sorted(domains)
-
-
 def _sees(ctx: RequestContext, job: ReplayJob) -> bool:
-    """Tell whether the caller may see requests of all domains of a job."""
-    own = _domains(ctx)
-    if own is None:
-        return True
-    if job.domains is None:
-        return False
-    return replay_jobs.EVERY_NAMED in own or set(job.domains) <= set(own)
+    """Tell whether the caller may see requests of all domains of a job (None: all)."""
+    own = recorded_domains(ctx.caller)
+    return own is None or (job.domains is not None and own.issuperset(job.domains))
 
 
 def _shown(job: ReplayJob) -> Document:

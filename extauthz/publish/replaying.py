@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from extauthz.decide.record import rfc3339
-from extauthz.domain.policy import WILDCARD
 from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.recording.compare import HOUR_S, Comparison, Period
 from extauthz.recording.question import question_of
@@ -20,7 +19,7 @@ from extauthz.recording.report import Json, Report
 from extauthz.storage import drafts, feed, recorded_shapes, replay_jobs, resources
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_shapes import Recorded, RecordedDay
-from extauthz.storage.replay_jobs import EVERY_NAMED, Queued, ReplayJob
+from extauthz.storage.replay_jobs import Queued, ReplayJob
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
@@ -188,10 +187,7 @@ class Replay:
 
     def _sees(self, domain: str) -> bool:
         """Tell whether the caller that asked may see requests and rules of a domain."""
-        domains = self._job.domains
-        if domains is None:
-            return True
-        return domain != WILDCARD if EVERY_NAMED in domains else domain in domains
+        return self._job.domains is None or domain in self._job.domains
 
     async def _tell(self) -> None:
         """Store the progress. Raises ReplayTakenError."""

@@ -128,16 +128,18 @@ def require_may_inherit(ctx: RequestContext, user_kind: object) -> None:
         raise forbidden("only tenant admins write inheritance between roles")
 
 
-def sees_decisions_of(caller: Caller, domain: str | None) -> bool:
-    """Tell whether a caller with `DECISIONS_READ` sees decisions about principals of a domain."""
-    return caller.is_tenant_admin or caller.has(Scope.AUDIT_READ) or caller.administers_domain(domain)
-
-
 def recorded_domains(caller: Caller) -> frozenset[str] | None:
     """Return the domains of principals whose decisions a caller with `DECISIONS_READ` sees; None: all."""
     if caller.is_tenant_admin or caller.has(Scope.AUDIT_READ):
         return None
+    # Service keys have the scope; a token names each domain that it administers.
     return caller.administers if isinstance(caller.administers, frozenset) else frozenset()
+
+
+def sees_decisions_of(caller: Caller, domain: str | None) -> bool:
+    """Tell whether a caller with `DECISIONS_READ` sees decisions about principals of a domain."""
+    domains = recorded_domains(caller)
+    return domains is None or domain in domains
 
 
 async def require_tenant_admin(ctx: RequestContext, _: "Change", stored: Stored) -> None:

@@ -27,8 +27,6 @@ MAX_UNFINISHED: Final = 3
 MAX_KEPT: Final = 20
 """Finished jobs of one tenant; the oldest are deleted first."""
 MAX_ATTEMPTS: Final = 3
-EVERY_NAMED: Final = "*"
-"""In `domains`: every domain by name."""
 LEASE_S: Final = 30.0
 _LOST: Final = f"its process ended {MAX_ATTEMPTS} times before it was done"
 _UNFINISHED: Final = "status IN ('queued', 'running')"
