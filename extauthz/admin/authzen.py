@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from extauthz.admin.authzen_models import EvaluationOut, EvaluationRequest, EvaluationsOut, EvaluationsRequest
 from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, message_of, not_now
-from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authzen import (
     AskedSubject,
     Batch,
@@ -129,14 +128,8 @@ class Evaluator:
         principal = self.principal(evaluation.subject)
         if isinstance(principal, QuestionRejected | AboutAnother):
             return principal
-        question = evaluation.question(snapshot_of(self._ctx))
+        question = evaluation.question(self._ctx.services.snapshot(self._ctx.tenant))
         return decided(self._ctx.services, self._ctx.tenant, principal, question, AUTHZEN)
-
-
-def snapshot_of(ctx: RequestContext) -> Snapshot | None:
-    """Return the policies of the tenant; None while none are loaded."""
-    directory = ctx.services.policies.current()
-    return None if directory is None else directory.snapshots.get(ctx.tenant)
 
 
 def _single(ctx: RequestContext, document: object) -> Response:

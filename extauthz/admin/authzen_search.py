@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.authzen import snapshot_of, wrong
+from extauthz.admin.authzen import wrong
 from extauthz.admin.authzen_models import (
     ActionSearchOut,
     ActionSearchRequest,
@@ -87,7 +87,7 @@ async def search_subjects(ctx: Subjects, body: SubjectBody) -> Response:
         )
     )
     results: list[Document] = []
-    question = question_of(asked.action, asked.resource, asked.context, snapshot_of(ctx))
+    question = question_of(asked.action, asked.resource, asked.context, ctx.services.snapshot(ctx.tenant))
     turns, excluded = Turns(), excluded_roles(ctx)
     for known in found:
         if len(results) >= position.limit:
@@ -118,7 +118,7 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
         raise wrong(principal)
     if principal is None:
         return _page([], "")
-    snapshot = snapshot_of(ctx)
+    snapshot = ctx.services.snapshot(ctx.tenant)
     names = sorted(await _action_names(ctx, asked.resource.type, snapshot))
     after = position.after
     left = [name for name in names if not after or name > after[0]]

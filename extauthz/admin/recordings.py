@@ -85,7 +85,7 @@ async def get_recordings(ctx: DecisionReads) -> Response:
         "shapes": sum(day.shapes for day in days),
         "requests": sum(day.requests for day in days),
         "lost": sum(day.lost for day in days),
-        "attributes": sorted(services.recording.attributes(services.policies.current(), ctx.tenant)),
+        "attributes": sorted(services.recording.attributes(ctx.tenant, services.snapshot(ctx.tenant))),
         "days": [members_of(RecordedDayOut, day, folded=_slots(day)) for day in days],
     }
     return Reply(200, document).response()

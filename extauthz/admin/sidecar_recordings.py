@@ -42,7 +42,7 @@ class SidecarRecordingApi:
         self._keys = keys
         self._store = RecordingStore(
             services.pool,
-            lambda tenant: services.recording.read_by_rules(services.policies.current(), tenant),
+            lambda tenant: services.recording.read_by_rules(tenant, services.snapshot(tenant)),
         )
 
     def routes(self) -> list[Route]:

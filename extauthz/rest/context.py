@@ -150,7 +150,7 @@ class RequestContext:
     async def check_quota(self, change: Change, table: Table, added: int) -> None:
         """Refuse a change that would give the tenant more rows of a table than its quota."""
         services = self.services
-        await quotas.check_quota(services.quotas, change, services.policies.current(), table, added)
+        await quotas.check_quota(services.quotas, change, services.snapshot(self.tenant), table, added)
 
     async def read(self, work: "Callable[[Connection], Awaitable[_Value]]") -> _Value:
         """Run `work` on one moment of the tenant, or of a draft."""

@@ -8,7 +8,7 @@ from extauthz.rest.problems import ProblemError, invalid
 from extauthz.storage.rows import Table
 
 if TYPE_CHECKING:
-    from extauthz.compile.directory import Directory
+    from extauthz.compile.snapshot import Snapshot
     from extauthz.storage.write import Change
 
 MAX_ROWS_A_WRITE: Final = 100_000
@@ -43,23 +43,20 @@ def check_rows_of_write(added: int) -> None:
 
 
 async def check_quota(
-    quotas: Quotas, change: "Change", directory: "Directory | None", table: Table, added: int
+    quotas: Quotas, change: "Change", snapshot: "Snapshot | None", table: Table, added: int
 ) -> None:
     """Refuse a change that would give the tenant more rows of a table than its quota."""
     limit: int = getattr(quotas, table.name)
     # The published rows are not those of a draft.
-    most = _at_most(change, directory, table.name) if change.draft is None else None
+    most = _at_most(change, snapshot, table.name) if snapshot is not None and change.draft is None else None
     if most is not None and most + added <= limit:
         return
     if await table.count(change.connection, change.tenant) + added > limit:
         raise too_many(table.name, limit)
 
 
-def _at_most(change: "Change", directory: "Directory | None", kind: str) -> int | None:
+def _at_most(change: "Change", snapshot: "Snapshot", kind: str) -> int | None:
     """Return an upper bound without counting: the published rows and all that later writes can have added."""
-    snapshot = None if directory is None else directory.snapshots.get(change.tenant)
-    if snapshot is None:
-        return None
     published = {
         "resources": len(snapshot.resources_by_name),
         "role_rules": len(snapshot.role_rules_by_id),

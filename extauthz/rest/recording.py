@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import SubjectKind
 from extauthz.recording.shape import SUBJECT
@@ -37,22 +36,16 @@ class Recording:
         """Return the attributes that sidecars cannot know of: rules of drafts, and the setting."""
         return self.always | self.of_drafts(tenant)
 
-    def attributes(self, directory: Directory | None, tenant: str) -> frozenset[str]:
+    def attributes(self, tenant: str, snapshot: Snapshot | None) -> frozenset[str]:
         """Return every attribute that is recorded of the requests of a tenant."""
-        snapshot = _snapshot(directory, tenant)
         live = _NOTHING if snapshot is None else frozenset(snapshot.policies.names)
         return live | self.asked_for(tenant)
 
-    def read_by_rules(self, directory: Directory | None, tenant: str) -> frozenset[str]:
+    def read_by_rules(self, tenant: str, snapshot: Snapshot | None) -> frozenset[str]:
         """Return the attributes that live rules and drafts read, the subject where role rules name one."""
-        snapshot = _snapshot(directory, tenant)
         live = _NOTHING if snapshot is None else frozenset(snapshot.policies.names)
         named = frozenset({SUBJECT}) if snapshot is not None and _names_subjects(snapshot) else _NOTHING
         return live | named | self.of_drafts(tenant)
-
-
-def _snapshot(directory: Directory | None, tenant: str) -> Snapshot | None:
-    return None if directory is None else directory.snapshots.get(tenant)
 
 
 def _names_subjects(snapshot: Snapshot) -> bool:

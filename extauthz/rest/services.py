@@ -94,3 +94,8 @@ class AdminServices:
     tracing: Tracing | None = None
     replay_queued: Callable[[], None] = lambda: None
     """Is called when a replay waits to be run."""
+
+    def snapshot(self, tenant: str) -> Snapshot | None:
+        """Return the policies in force of a tenant; None while none are loaded."""
+        directory = self.policies.current()
+        return None if directory is None else directory.snapshots.get(tenant)
