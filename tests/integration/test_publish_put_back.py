@@ -1,13 +1,19 @@
 """A revision that was put back by hand, as after a partial restore, with newer change records left."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import structlog
 
 from extauthz.domain.reasons import Effect
+from extauthz.domain.tenancy import TenancyMode
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.storage import audit, feed, role_rules
+from extauthz.storage.connection import open_reader
 from extauthz.storage.rows import Page
 from extauthz.storage.write import read
 from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored
@@ -23,6 +29,7 @@ from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
+    from extauthz.storage.session import Session
     from tests.integration.conftest import Database
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +135,60 @@ async def test_the_same_number_with_another_state_is_a_reload(database: "Databas
         expected = await stored(database.address)
         await until(lambda: follower.snapshot.digest() == expected.digest(), what="the state of the new 4")
         assert follower.revision == 4
+
+
+async def test_what_was_read_when_the_connection_is_lost_is_read_again(database: "Database") -> None:
+    """It was read whole, and is not in force: another tenant was being followed."""
+    usual, lost = compiler(), False
+
+    class Losing(Compiler):
+        """Loses the connection when it follows the first change."""
+
+        def apply(self, *change: Any) -> Any:
+            nonlocal lost
+            if not lost:
+                lost = True
+                connection.terminate()
+            return super().apply(*change)
+
+    async with pool_of(database.address, "default", "zeta") as pool:
+
+        async def connect() -> "Session":
+            """Open the connection to read `default` whole, after a change of `zeta`."""
+            await succeed(
+                pool,
+                lambda change: role_rules.create(change, [role_rule(sub=str(change.revision))]),
+                tenant="zeta",
+            )
+            return await open_reader(database.address)
+
+        await written(pool)
+        connection = await open_reader(database.address)
+        current = CurrentPolicies()
+        publisher = PostgresPublisher(
+            connect, current, Losing(usual.reading, usual.model), mode=TenancyMode.SELFHOST
+        )
+        await publisher.refresh(connection)
+        await behind_our_back(
+            database.superuser,
+            "DELETE FROM role_rules WHERE sub = 'fourth'",
+            "DELETE FROM policy_changes WHERE tenant_id = 'default' AND revision > 3",
+            "UPDATE tenants SET revision = 3 WHERE tenant_id = 'default'",
+        )
+        assert await add(pool, sub="another fourth") == 4
+        # With a limit the policies of `zeta` are measured, over the connection that is lost then.
+        publisher.sizes.max_bytes = 10**9
+        with pytest.raises(asyncpg.InterfaceError):
+            await publisher.refresh(connection)
+        assert lost
+        connection = await open_reader(database.address)
+        async with feed.one_moment(connection):
+            assert list((await feed.heads(connection)).revisions) == ["default", "zeta"]
+        await publisher.refresh(connection)
+        await connection.close()
+        directory, expected = current.current(), await stored(database.address)
+        assert directory is not None
+        assert directory.snapshots["default"].digest() == expected.digest()
 
 
 async def test_records_above_the_revision_are_reported_when_a_tenant_is_read(database: "Database") -> None:
