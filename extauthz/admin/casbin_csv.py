@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body
-from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
 from extauthz.admin.tenants import tenant_of
@@ -27,7 +26,7 @@ from extauthz.domain.policy import RoleBinding, RoleRule
 from extauthz.rest.answers import Reply, tenant_reply
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
-from extauthz.rest.documents import Integer, Warned, example
+from extauthz.rest.documents import NonNegative, Warned, example
 from extauthz.rest.openapi import answer, written
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.preconditions import entity_tag
@@ -45,15 +44,14 @@ PATH: Final = "/api/v1/casbin/policy"
 CSV: Final = "text/csv"
 EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
 _STORED: Final = Reading()
-_Count = Annotated[Integer, Field(ge=0), example(1)]
 
 
 class CasbinImport(Warned):
     """How many lines were added, and how many were there already."""
 
-    role_rules: _Count
-    role_bindings: _Count
-    unchanged: _Count
+    role_rules: NonNegative = example(1)
+    role_bindings: NonNegative = example(1)
+    unchanged: NonNegative = example(1)
 
 
 class CasbinLines(PlainTextResponse):
