@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from extauthz.admin.follower_keys import FollowerKeys
+from extauthz.admin.tenants import SLUG_PATTERN
 from extauthz.domain.service_key import row_id
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH, RequestBodies
 from extauthz.rest.answers import Reply
@@ -36,11 +37,9 @@ from extauthz.storage.sidecars import MAX_SIDECARS, SidecarReport
 _MAX_REVISION: Final = 2**62
 _KNOWN_BODIES: Final = {each.value: each for each in RequestBodies}
 
-Slug = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
 Seconds = Annotated[float, Field(ge=0, lt=2**31)]
 PosixTime = Annotated[float, Field(ge=0, lt=2**40)]
-
-
 _PART: Final = ConfigDict(extra="ignore", frozen=True)
 
 
