@@ -12,6 +12,8 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
+
 from extauthz.domain.reasons import Effect
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES, MAX_CONTEXTS_A_DAY, MAX_SHAPES_A_DAY
 from extauthz.recording.day import DayLiterals, IsRead, Slot, reading
@@ -137,9 +139,16 @@ class RecordingStore:
     async def _add_partition(self, tenant: str, day: date) -> None:
         if day in self._partitions:
             return
+        try:
+            await self._create_partition(tenant, day)
+        except asyncpg.DuplicateTableError:
+            # A session that has waited for the lock of another still has a cache in which there is no table.
+            await self._create_partition(tenant, day)
+        self._partitions.add(day)
+
+    async def _create_partition(self, tenant: str, day: date) -> None:
         async with tenant_transaction(self._pool, tenant) as connection:
             await connection.execute("SELECT add_recording_day($1)", day)
-        self._partitions.add(day)
 
 
 async def _first_time(connection: Connection, tenant: str, parts: Sequence[BatchPart]) -> list[BatchPart]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from anyio import create_task_group
+from anyio import create_task_group, fail_after, sleep
 
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.recording.documents import Counted, day_of
@@ -15,7 +15,7 @@ from extauthz.storage import recorded_shapes
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_shapes import Recorded, RecordedDay
 from extauthz.storage.recordings import BatchPart, RecordingStore
-from tests.integration.storage_documents import pool_of
+from tests.integration.storage_documents import connected, pool_of
 from tests.recording_parts import HOUR, INSTANCE, counted, decision_id, shape
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
+WAITING_FOR_THE_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 READ = frozenset({"user.id", "resource.id"})
 
 
@@ -94,6 +95,26 @@ async def test_batches_that_arrive_together_all_count(database: "Database") -> N
                 )
 
         assert sorted(each.tally.requests for each in await kept(pool)) == [4, 4, 4, 4, 4]
+
+
+async def test_first_batches_of_a_day_that_arrive_at_several_replicas_all_count(database: "Database") -> None:
+    hour = HOUR + 24
+    async with pool_of(database.address, "default") as one, pool_of(database.address) as other:
+        await store(one).add("default", part(1, counted(shape())))
+        async with (
+            connected(database.address) as holder,
+            create_task_group() as senders,
+            holder.transaction(),
+        ):
+            await holder.execute("SELECT pg_advisory_xact_lock(hashtext('extauthz recordings'))")
+            for number, pool in enumerate((one, other), 2):
+                batch = part(number, counted(shape(), hour=hour))
+                senders.start_soon(store(pool).add, "default", batch)
+            with fail_after(10):
+                while await holder.fetchval(WAITING_FOR_THE_LOCK) < 2:  # noqa: ASYNC110  # of other sessions
+                    await sleep(0.01)
+
+        assert sum(each.requests for each in await days(one)) == 3
 
 
 async def test_values_beyond_the_bound_are_folded_and_counts_stay_exact(database: "Database") -> None:
