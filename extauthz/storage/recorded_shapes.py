@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import asyncpg
+
 from extauthz.recording.documents import FIXED, shape_of
 from extauthz.recording.shape import FOLDED, SUBJECT, WORDS, literal
 from extauthz.recording.tally import Tally, read_tally
@@ -246,6 +248,14 @@ async def forget_before(pool: Pool, tenant: str, before: date) -> None:
 @refusals_returned
 async def drop_before(pool: Pool, before: date) -> int:
     """Drop the partitions of days before a day, for all tenants at once; return how many there were."""
+    try:
+        return await _drop_before(pool, before)
+    except asyncpg.UndefinedTableError:
+        # Another replica dropped the table for which this session waited.
+        return await _drop_before(pool, before)
+
+
+async def _drop_before(pool: Pool, before: date) -> int:
     async with tenant_transaction(pool, INSTALLATION) as connection:
         dropped: int = await connection.fetchval("SELECT drop_recording_days($1)", before)
     return dropped

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 WAITING_FOR_THE_LOCK = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+WAITING_FOR_A_LOCK = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
 READ = frozenset({"user.id", "resource.id"})
 
 
@@ -115,6 +116,32 @@ async def test_first_batches_of_a_day_that_arrive_at_several_replicas_all_count(
                     await sleep(0.01)
 
         assert sum(each.requests for each in await days(one)) == 3
+
+
+async def test_replicas_that_drop_the_same_days_at_once_drop_each_once(database: "Database") -> None:
+    yesterday = day_of(HOUR - 24)
+    dropped = list[int]()
+
+    async def drop(pool: "Pool") -> None:
+        found = await recorded_shapes.drop_before(pool, day_of(HOUR))
+        assert isinstance(found, int)
+        dropped.append(found)
+
+    async with pool_of(database.address, "default") as one, pool_of(database.address) as other:
+        await store(one).add("default", part(1, counted(shape(), hour=HOUR - 24)))
+        async with (
+            connected(database.address) as holder,
+            create_task_group() as replicas,
+            holder.transaction(),
+        ):
+            await holder.execute(f"SELECT 1 FROM recorded_contexts_{yesterday:%Y%m%d}")
+            for pool in (one, other):
+                replicas.start_soon(drop, pool)
+            with fail_after(10):
+                while await holder.fetchval(WAITING_FOR_A_LOCK) < 2:  # noqa: ASYNC110  # of other sessions
+                    await sleep(0.01)
+
+    assert sorted(dropped) == [0, 2]
 
 
 async def test_values_beyond_the_bound_are_folded_and_counts_stay_exact(database: "Database") -> None:
