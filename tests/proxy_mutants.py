@@ -5,8 +5,9 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.proxy_change_tables import CLOSED, OPENING
@@ -79,18 +80,17 @@ SHARE_OF_FILES = 12
 """Envoy watches each file with an inotify instance of its own, of which Linux gives a user 128."""
 
 
-def mutants() -> Iterator[Mutant]:
-    """Yield each change in the plain place, and in some of the other places."""
-    for order, name in enumerate(OPENING | CLOSED):
+def mutants() -> dict[str, Callable[[], Mutant]]:
+    """Return by their names what makes each change in the plain place, and in some of the other places."""
+    found: dict[str, Callable[[], Mutant]] = {}
+    for order, (name, change) in enumerate((OPENING | CLOSED).items()):
         for place, container in enumerate(CONTAINERS):
             share = SHARE_OF_FILES if container in FROM_FILES else SHARE
             if container == "plain" or (order + place) % share == 0:
-                yield _mutant(name, (OPENING | CLOSED)[name], container)
-    for name, (whole, opens) in WHOLE.items():
-        document = base()
-        files: dict[str, Json] = {}
-        whole(document, files)
-        yield Mutant(name, document, opens, files)
+                found[f"{name} ({container})"] = partial(
+                    _mutant, name, change, container, opens=name in OPENING
+                )
+    return found | {name: partial(_whole, name) for name in WHOLE}
 
 
 WRAPPING = ("chain", "composite", "skipped", "TypedStruct", "old TypedStruct")
@@ -115,10 +115,17 @@ def combinations(number: int, seed: int) -> Iterator[Mutant]:
             continue
 
 
-def _mutant(name: str, change: Change, container: str, *, opens: bool | None = None) -> Mutant:
+def _mutant(name: str, change: Change, container: str, *, opens: bool) -> Mutant:
     document: Json = base()
     files: dict[str, Json] = {}
     change(manager_of(document))
     CONTAINERS[container](document, files)
-    expected = name in OPENING if opens is None else opens
-    return Mutant(f"{name} ({container})", document, expected, files)
+    return Mutant(f"{name} ({container})", document, opens, files)
+
+
+def _whole(name: str) -> Mutant:
+    document: Json = base()
+    files: dict[str, Json] = {}
+    change, opens = WHOLE[name]
+    change(document, files)
+    return Mutant(name, document, opens, files)

@@ -225,7 +225,9 @@ def proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxies]:
 
 @pytest.fixture(scope="module")
 def ran(proxies: Proxies) -> tuple[list[Result], list[str]]:
-    return results_of(proxies, "mutants", [*mutants(), *combinations(COMBINATIONS, SEED)])
+    return results_of(
+        proxies, "mutants", [*(made() for made in mutants().values()), *combinations(COMBINATIONS, SEED)]
+    )
 
 
 def test_envoy_accepts_every_mutant_and_behaves_as_the_table_states(
@@ -266,9 +268,9 @@ CHECKED = ("unchanged (plain)", "disabled, enabled on the route (plain)", "compo
 
 
 def test_a_dump_of_a_running_envoy_is_judged_like_its_files(proxies: Proxies) -> None:
-    every = {one.name: one for one in mutants()}
-    results_of(proxies, "checked", [every[name] for name in CHECKED])
-    results_of(proxies, "open", [every[name] for name in (*CHECKED, "FilterConfig at the route (plain)")])
+    every = mutants()
+    results_of(proxies, "checked", [every[name]() for name in CHECKED])
+    results_of(proxies, "open", [every[name]() for name in (*CHECKED, "FilterConfig at the route (plain)")])
 
     checked = examine_files([proxies.dump("checked")], frozenset())
     opened = examine_files([proxies.dump("open")], frozenset())
