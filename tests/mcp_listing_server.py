@@ -1,21 +1,20 @@
-"""An MCP server on the official SDK with given lists: `python -m tests.mcp_listing_server PORT LISTS`.
+"""An MCP server on the official SDK with given lists, in a thread.
 
-LISTS is a JSON object: the pages of each list by its member, such as `{"tools": [[{...}], [{...}]]}`; a list
-that it lacks is one that the server does not have. `--json` and `--handshake` as in `tests.mcp_server`.
+The lists are the pages of each by its member, such as `{"tools": [[{...}], [{...}]]}`; one that is missing
+is one that the server does not have. `--json` and `--handshake` as in `tests.mcp_server`.
 """
 
-import json
-import sys
-from collections.abc import Awaitable, Callable
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
 from mcp import types
 from mcp.server.lowlevel import Server
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from tests.mcp_server import serve
+from tests.mcp_server import HandshakeOnly
 
 RESULTS: dict[str, tuple[str, type[Any]]] = {
     "tools": ("on_list_tools", types.ListToolsResult),
@@ -36,17 +35,22 @@ def paged(member: str, pages: list[list[Any]], result: type[Any]) -> Callable[..
     return listed
 
 
-async def root(_: Request) -> Response:
-    return Response()
-
-
-if __name__ == "__main__":
-    lists = json.loads(sys.argv[2])
+@contextmanager
+def listing_server(lists: Mapping[str, list[list[Any]]], *options: str) -> Iterator[int]:
+    """Serve the pages of these lists; the value is the port."""
     handlers: dict[str, Any] = {
         RESULTS[member][0]: paged(member, pages, RESULTS[member][1]) for member, pages in lists.items()
     }
-    server: Server[Any] = Server("listing", **handlers)
-    app = server.streamable_http_app(
-        json_response="--json" in sys.argv, custom_starlette_routes=[Route("/", root)]
-    )
-    serve(app, sys.argv[1:])
+    listing: Server[Any] = Server("listing", **handlers)
+    app: Any = listing.streamable_http_app(json_response="--json" in options)
+    if "--handshake" in options:
+        app = HandshakeOnly(app)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()

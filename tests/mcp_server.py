@@ -92,12 +92,9 @@ class HandshakeOnly:
             await self._app(scope, receive, send)
 
 
-def serve(app: "ASGIApp", arguments: list[str]) -> None:
-    """Serve an application at the port that is the first argument."""
-    logging.disable()
-    wrapped = HandshakeOnly(app) if "--handshake" in arguments else app
-    uvicorn.run(wrapped, host="127.0.0.1", port=int(arguments[0]), log_level="critical")
-
-
 if __name__ == "__main__":
-    serve(server.streamable_http_app(json_response="--json" in sys.argv), sys.argv[1:])
+    logging.disable()
+    app: "ASGIApp" = server.streamable_http_app(json_response="--json" in sys.argv)
+    if "--handshake" in sys.argv:
+        app = HandshakeOnly(app)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")

@@ -8,11 +8,12 @@ import pytest
 
 from extauthz.demo.processes import LOOPBACK
 from tests.command_line import run_extauthz
-from tests.e2e.mcp_servers import listing_server, mcp_server
+from tests.e2e.mcp_servers import mcp_server
+from tests.mcp_listing_server import listing_server
 
 OPTIONS = [(), ("--json",), ("--handshake",), ("--handshake", "--json")]
 ANY = {"type": "object"}
-PAGES = {
+PAGES: dict[str, list[list[Any]]] = {
     "tools": [[{"name": "a", "inputSchema": ANY}], [{"name": "b", "inputSchema": ANY}]],
     "resources": [[{"uri": "x://1", "name": "1"}], [], [{"uri": "x://2", "name": "2"}]],
     "resourceTemplates": [
@@ -51,8 +52,8 @@ def test_everything_that_a_server_lists_is_imported(tmp_path: Path, options: tup
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_every_page_of_a_list_is_read(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with listing_server(tmp_path, PAGES, *options) as port:
+def test_every_page_of_a_list_is_read(options: tuple[str, ...]) -> None:
+    with listing_server(PAGES, *options) as port:
         status, shown, _ = imported(port)
     assert list(messages(shown)) == [
         "x:connect", "x/a:call", "x/b:call", "x/x://1:read", "x/x://2:read", "x/x://{id}:read", "x/p:get",
@@ -75,24 +76,24 @@ def test_every_page_of_a_list_is_read(tmp_path: Path, options: tuple[str, ...]) 
     ],
 )
 def test_only_what_a_server_declares_is_asked_for(
-    tmp_path: Path, options: tuple[str, ...], lists: dict[str, Any], names: list[str]
+    options: tuple[str, ...], lists: dict[str, Any], names: list[str]
 ) -> None:
-    with listing_server(tmp_path, lists, *options) as port:
+    with listing_server(lists, *options) as port:
         status, shown, said = imported(port)
     assert (status, said) == (0, "")
     assert list(messages(shown)) == names
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_server_that_lists_nothing_is_named(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with listing_server(tmp_path, {}, *options) as port:
+def test_a_server_that_lists_nothing_is_named(options: tuple[str, ...]) -> None:
+    with listing_server({}, *options) as port:
         status, _, said = imported(port)
     assert status == 1
     assert "declares no tools, no resources and no prompts" in said
 
 
-def test_pages_without_an_end_are_given_up(tmp_path: Path) -> None:
-    with listing_server(tmp_path, {"prompts": [[{"name": f"p{number}"}] for number in range(101)]}) as port:
+def test_pages_without_an_end_are_given_up() -> None:
+    with listing_server({"prompts": [[{"name": f"p{number}"}] for number in range(101)]}) as port:
         status, _, said = imported(port)
     assert status == 1
     assert "the answer to prompts/list does not end after 100 pages" in said
