@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -250,9 +251,18 @@ def test_every_alert_has_its_fault() -> None:
 
 
 @pytest.mark.parametrize("file", sorted((MONITORING / "tests").glob("*.yaml")), ids=lambda file: file.stem)
-def test_promtool_passes_the_tests_of_rules_over_time(file: Path) -> None:
+def test_promtool_passes_the_tests_of_rules_over_time(file: Path, tmp_path: Path) -> None:
+    document = yaml.safe_load(file.read_text())
+    asked = {each["alertname"] for test in document["tests"] for each in test["alert_rule_test"]}
+    # promtool evaluates each rule for each minute of the day: those that no test asks for are left out.
+    rules = [rule for rule in RULES if rule["alert"] in asked]
+    assert {rule["alert"] for rule in rules} == asked
+    assert document["rule_files"] == ["../alerts.yaml"]
+    (tmp_path / "alerts.yaml").write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    (tmp_path / "tests").mkdir()
+    tests = shutil.copy(file, tmp_path / "tests")
     done = subprocess.run(
-        [promtool(), "test", "rules", file], capture_output=True, text=True, check=False, timeout=60
+        [promtool(), "test", "rules", tests], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
