@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,14 +30,20 @@ pytestmark = pytest.mark.executed
 DEMO = [sys.executable, "-m", "extauthz", "demo"]
 
 
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """Where a demo keeps its files; also how to find its processes, which inherit TMPDIR."""
+@contextmanager
+def made_scratch() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="extauthz-e2e-"))
     path.chmod(0o777)
     yield path
     # A server that is ending may still remove files.
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Where a demo keeps its files; also how to find its processes, which inherit TMPDIR."""
+    with made_scratch() as path:
+        yield path
 
 
 def environment(scratch: Path, **extra: str) -> dict[str, str]:
@@ -107,21 +115,64 @@ def port_of(url: object) -> int:
     return int(str(url).rpartition(":")[2])
 
 
-def test_two_demos_at_once_pass_their_checks_and_do_not_interfere(scratch: Path) -> None:
-    both = [
-        subprocess.Popen(
-            [*DEMO, "--check", "--mode", mode], env=environment(scratch), stdout=subprocess.PIPE, text=True
-        )
-        for mode in ("selfhost", "saas")
-    ]
-    outputs = [demo.communicate(timeout=240)[0] for demo in both]
+@dataclass(frozen=True)
+class Checked:
+    """How two demos with `--check` that ran at once ended, and what they printed and left."""
 
-    assert [demo.returncode for demo in both] == [0, 0], outputs
-    for output in outputs:
+    statuses: list[int]
+    outputs: list[str]
+    left: set[str]
+
+
+@pytest.fixture(scope="module")
+def checked() -> Iterator[Checked]:
+    """Run a demo of each mode at once; the first as an ordinary user, where root can become one."""
+    with made_scratch() as scratch:
+        started = [
+            subprocess.Popen(
+                [*command, "--check", "--mode", mode],
+                env=environment(scratch, **more),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for mode, command, more in (
+                ("selfhost", [*as_ordinary_user(), *DEMO], {"HOME": "/nonexistent"}),
+                ("saas", DEMO, {}),
+            )
+        ]
+        outputs = [demo.communicate(timeout=240)[0] for demo in started]
+        yield Checked([demo.returncode for demo in started], outputs, left_of(scratch))
+
+
+def as_ordinary_user() -> list[str]:
+    """Return the start of a command that runs as an ordinary user; it is empty where that is not needed."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        return []
+    # The capability reads the interpreter and the checkout, and nothing else.
+    return [
+        setpriv, "--reuid=65534", "--regid=65534", "--clear-groups",
+        "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+    ]  # fmt: skip
+
+
+def test_two_demos_at_once_pass_their_checks_and_do_not_interfere(checked: Checked) -> None:
+    assert checked.statuses == [0, 0], checked.outputs
+    for output in checked.outputs:
         lines = [line for line in output.splitlines() if " expected " in line]
         assert len(lines) >= 10
         assert all(", got " in line for line in lines)
-    assert left_of(scratch) == set()
+        # The story of changes that are tried on recorded requests before they are live.
+        recorded = next(number for number, line in enumerate(lines) if "requests are recorded" in line)
+        assert len(lines[recorded:]) == 12
+    assert checked.left == set()
+
+
+def test_an_ordinary_user_needs_no_more_rights(checked: Checked) -> None:
+    if os.geteuid() == 0 and not as_ordinary_user():
+        pytest.skip("root needs setpriv(1) to become an ordinary user here")
+    assert checked.statuses[0] == 0, checked.outputs[0]
 
 
 def test_the_demo_runs_until_it_is_asked_to_end(scratch: Path, tmp_path: Path) -> None:
@@ -314,27 +365,3 @@ def test_an_unknown_mode_is_wrong_usage(scratch: Path) -> None:
 
     assert finished.returncode == 2
     assert "magic" in finished.stderr
-
-
-def test_an_ordinary_user_needs_no_more_rights(scratch: Path) -> None:
-    command = [*DEMO, "--check"]
-    if os.geteuid() == 0:
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            pytest.skip("root needs setpriv(1) to become an ordinary user here")
-        # The capability reads the interpreter and the checkout, and nothing else.
-        command = [
-            setpriv, "--reuid=65534", "--regid=65534", "--clear-groups",
-            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *command,
-        ]  # fmt: skip
-    finished = subprocess.run(
-        command,
-        env=environment(scratch, HOME="/nonexistent"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert left_of(scratch) == set()
