@@ -34,7 +34,7 @@ def requests_per_phase() -> int:
 @pytest.fixture(scope="session")
 def pause_s() -> float:
     """The pause of each client of the load between requests: tests on other workers need the CPUs too."""
-    return 0.0 if "FAULT_REQUESTS" in os.environ else 0.04
+    return 0.0 if "FAULT_REQUESTS" in os.environ else 0.08
 
 
 @pytest.fixture(scope="module")
