@@ -4,7 +4,7 @@ They are checked again all the same, because a row can be broken behind our back
 are many, have a short way for what is plainly in order.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -41,6 +41,13 @@ class StoredReader:
             "role_binding": partial(parse_role_binding, reading=reading),
             "attribute_policy": partial(parse_attribute_policy, reading=reading),
         }
+
+    def plain_role_rules(self, columns: Sequence[Sequence[str | None]]) -> list[RoleRule] | None:
+        """Return the role rules of some rows, given as columns; None: they have to be read one by one.
+
+        The columns are id, subject, its kind, domain, object, action and effect.
+        """
+        return self._role_rules.read_columns(columns)
 
     def read(self, kind: str, document: Document, problems: list[Problem]) -> Entity | None:
         """Read one row; None when any problem was noted, under a pointer that names kind and id."""

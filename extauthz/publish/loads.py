@@ -15,6 +15,7 @@ from extauthz.domain.problem import Problem
 from extauthz.publish.loading import free, short_steps
 from extauthz.storage import feed
 from extauthz.storage.availability import Unavailability, cause_of, unavailability_of
+from extauthz.storage.copied_rows import CopiedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,10 +98,13 @@ class TenantLoads:
         self, documents: feed.TenantDocuments, known: TenantPolicies | None
     ) -> TenantPolicies | list[Problem]:
         found = self._compiler.salvage(documents, known)
-        tables = (
-            documents.resources, documents.role_rules, documents.role_bindings, documents.attribute_policies
-        )  # fmt: skip
-        for table in tables:
+        rules = documents.role_rules
+        for table in (
+            documents.resources,
+            rules.parts if isinstance(rules, CopiedRows) else rules,
+            documents.role_bindings,
+            documents.attribute_policies,
+        ):
             free(table)
         return found
 

@@ -1,6 +1,6 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.loading import short_steps
 from extauthz.publish.salvage import LastGood, RowKey, Salvage, UnreadableRow
+from extauthz.storage.copied_rows import CopiedRows
 from extauthz.storage.feed import RowChange, TenantDocuments
 
 
@@ -95,9 +96,17 @@ class Compiler:
             found = (reader.read(kind, row, problems) for row in rows)
             return (entity for entity in found if entity is not None)
 
+        def read_role_rules(rows: Sequence[Document] | CopiedRows) -> Iterator[Any]:
+            if not isinstance(rows, CopiedRows):
+                yield from read("role_rule", rows)
+                return
+            for part in rows.parts:
+                plain = reader.plain_role_rules(part)
+                yield from read("role_rule", rows.documents(part)) if plain is None else plain
+
         policies = PolicySet(
             resources=tuple(read("resource", documents.resources)),
-            role_rules=tuple(read("role_rule", documents.role_rules)),
+            role_rules=tuple(read_role_rules(documents.role_rules)),
             role_bindings=tuple(read("role_binding", documents.role_bindings)),
             attribute_policies=tuple(read("attribute_policy", documents.attribute_policies)),
         )

@@ -75,7 +75,7 @@ def whole_document(documents: TenantDocuments) -> dict[str, object]:
     return {
         "tenant": documents.tenant,
         "revision": documents.revision,
-        **{name: getattr(documents, name) for name in _TABLES},
+        **{name: list(getattr(documents, name)) for name in _TABLES},
     }
 
 

@@ -90,6 +90,8 @@ class Table:
         self.name = name
         self.columns = tuple(columns)
         self.unique = tuple(unique)
+        self.all_texts = all(column.type == "text" and not column.optional for column in columns)
+        """Whether a row is read from texts alone, of which none is missing."""
         self.has_author = "by_domain_admin" in marks
         self.selected = ", ".join(('id::text AS "id"', *(column.selected for column in columns)))
         # The length in bytes of all members except ids and times, as text.
@@ -98,7 +100,7 @@ class Table:
             for column in columns
             if column.type != "timestamptz"
         )
-        self._members = ("id", *(column.member for column in columns))
+        self.members = ("id", *(column.member for column in columns))
         self._times = tuple(column.member for column in columns if column.type == "timestamptz")
         self._optional = tuple(column.member for column in columns if column.optional)
         self._json = tuple(column.member for column in columns if column.type == "jsonb")
@@ -117,7 +119,7 @@ class Table:
 
     def documents(self, records: Sequence[asyncpg.Record]) -> list[Document]:
         """Return the documents of records that were selected with `selected`; fast for 100,000 records."""
-        members = self._members
+        members = self.members
         documents = [dict(zip(members, record, strict=False)) for record in records]
         if self._json or self._times or self._optional:
             for document in documents:
@@ -126,9 +128,9 @@ class Table:
 
     def stored(self, record: asyncpg.Record) -> Stored:
         """Return the row of a record that was selected with `selected_with_marks`."""
-        document: Document = dict(zip(self._members, record, strict=False))
+        document: Document = dict(zip(self.members, record, strict=False))
         self._decode(document)
-        return Stored(document, **dict(zip(self.marks, record[len(self._members) :], strict=True)))
+        return Stored(document, **dict(zip(self.marks, record[len(self.members) :], strict=True)))
 
     def document_of_columns(self, columns: Mapping[str, object]) -> Document:
         """Return the document of a row whose columns PostgreSQL wrote as JSON (`to_jsonb`)."""

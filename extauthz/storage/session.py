@@ -119,6 +119,13 @@ class Session(_Base):
         async with self._answer(timeout, command):
             await super().executemany(command, args)
 
+    async def copy_from_query(
+        self, query: str, *args: object, output: Any, timeout: float | None = None, **options: Any  # noqa: ASYNC109
+    ) -> str:  # fmt: skip
+        """Send the rows of a query to `output`, as asyncpg does; without arguments nothing is prepared."""
+        async with self._answer(timeout, query):
+            return await super().copy_from_query(query, *args, output=output, **options)
+
     async def fetch(self, query: str, *args: object, timeout: float | None = None, **options: Any) -> Any:  # noqa: ASYNC109
         """Return all rows, as asyncpg does."""
         async with self._answer(timeout, query):

@@ -135,7 +135,6 @@ def with_role_rules(rules: int) -> dict[str, object]:
 
 def loaded(rules: int, *, weigh: bool) -> dict[str, float]:
     """Load a JSON text; a process of its own."""
-    prefer(os.getpid())
     text = policy_text("a", rules).encode()
     gc.collect()
     gc.freeze()
@@ -164,6 +163,8 @@ def _timed(rules: int) -> dict[str, float]:
 
 
 def load_of_json(rules: int) -> dict[str, object]:
+    # Here and not in the processes of the pool: they are ended before they could undo it.
+    prefer(os.getpid())
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as one_at_a_time:
         loads = [one_at_a_time.apply(_timed, (rules,)) for _ in range(LOADS)]
         weights = one_at_a_time.apply(_weighed, (rules,))

@@ -145,6 +145,8 @@ def first_load(address: DatabaseAddress) -> dict[str, object]:
     Each in a process of its own, as first loads are. By the clock, which also has what PostgreSQL does
     meanwhile, and by the CPU of the process, which other work on the machine does not stretch.
     """
+    # Here and not in the processes of the pool: they are ended before they could undo it.
+    prefer(os.getpid())
     processes = multiprocessing.get_context("spawn")
     with processes.Pool(1, maxtasksperchild=1) as one_at_a_time:
         fetches, loads = [], []
@@ -165,7 +167,6 @@ def first_load(address: DatabaseAddress) -> dict[str, object]:
 
 def _timed_fetch(address: DatabaseAddress) -> tuple[float, float]:
     async def timed() -> tuple[float, float]:
-        prefer(os.getpid())
         reader = await open_reader(address)
         before = _clocks()
         async with feed.one_moment(reader):
@@ -183,7 +184,6 @@ def _timed_fetch(address: DatabaseAddress) -> tuple[float, float]:
 
 def _timed_load(address: DatabaseAddress) -> tuple[float, float]:
     async def timed() -> tuple[float, float]:
-        prefer(os.getpid())
         compiler = Compiler(Reading(), _model())
         reader = await open_reader(address)
         before = _clocks()

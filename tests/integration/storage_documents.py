@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -114,9 +115,10 @@ async def succeed(
 
 
 async def everything(reader: "Connection", tenant: str = "default") -> feed.TenantDocuments:
+    """Return the documents of a tenant, each kind as a list."""
     documents = await feed.load(reader, tenant)
     assert documents is not None
-    return documents
+    return replace(documents, role_rules=list(documents.role_rules))
 
 
 def uuid_of(document: Document) -> UUID:

@@ -1,7 +1,7 @@
 """A tenant that takes long to read makes no other tenant's changes wait, and is read in parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -154,17 +154,16 @@ async def test_a_large_tenant_is_read_in_parts_that_are_bounded_each(
 ) -> None:
     monkeypatch.setattr(feed, "_ROWS_A_STATEMENT", 100)
     sizes: list[int] = []
-    fetch = session_module.Session.fetch
+    copy = session_module.Session.copy_from_query
 
-    async def counted(self: "Session", query: str, *args: object, **options: Any) -> Sequence[object]:
-        rows: Sequence[object] = await fetch(self, query, *args, **options)
-        if "FROM role_rules" in query:
-            sizes.append(len(rows))
-        return rows
+    async def counted(self: "Session", query: str, *args: object, **options: Any) -> str:
+        status = await copy(self, query, *args, **options)
+        sizes.append(int(status.removeprefix("COPY ")))
+        return status
 
     async with pool_of(database.address, "default") as pool:
         await add(pool, "default", *(f"role-{index}" for index in range(250)))
-        monkeypatch.setattr(session_module.Session, "fetch", counted)
+        monkeypatch.setattr(session_module.Session, "copy_from_query", counted)
         snapshot = await stored(database.address)
     assert sizes == [100, 100, 50]
     assert len(snapshot.role_rules_by_id) == 250

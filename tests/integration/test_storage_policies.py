@@ -77,7 +77,8 @@ async def test_a_parsed_document_is_equal_after_storing(database: "Database") ->
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         await succeed(pool, work)
         loaded = await everything(reader)
-    assert parse_role_rule(loaded.role_rules[0], "", problems, reading) == rule
+    (stored_rule,) = loaded.role_rules
+    assert parse_role_rule(stored_rule, "", problems, reading) == rule
     assert parse_role_binding(loaded.role_bindings[0], "", problems, reading) == binding
     assert parse_attribute_policy(loaded.attribute_policies[0], "", problems, reading) == policy
     loaded.resources[0].pop("id")

@@ -1,7 +1,10 @@
 """The fast path of reading role rules, of which there are many: documents that have no problem."""
 
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD, RoleRule, SubjectKind
@@ -17,7 +20,9 @@ _KNOWN_NAMES: Final = 200_000
 _MAX_ID: Final = 128
 _MAX_CHARACTERS: Final = 600
 """Of all names together: in UTF-8 they are at most four times as long, and so within their bound."""
+_MAX_NAME_IN_COLUMNS: Final = _MAX_CHARACTERS // 4
 _MEMBERS: Final = 7
+_rule: Final = cast("Callable[[tuple[object, ...]], RoleRule]", partial(tuple.__new__, RoleRule))
 _members: Final = itemgetter("id", "sub", "sub_kind", "dom", "obj", "act", "effect")
 _members_without_kind: Final = itemgetter("id", "sub", "dom", "obj", "act", "effect")
 
@@ -31,6 +36,7 @@ class PlainRoleRules:
     def __init__(self) -> None:
         """Start without a name."""
         self._names: dict[str, str] = {}
+        self._names_of_columns: dict[str, str] = {}
 
     def read(self, document: object) -> RoleRule | None:
         """Return the rule; None leaves the document to the full reading, which judges and explains it."""
@@ -59,6 +65,40 @@ class PlainRoleRules:
         if len(sub) + len(dom) + len(obj) + len(act) > _MAX_CHARACTERS:
             return None
         return RoleRule(rule_id, sub, named_kind, dom, obj, act, known_effect)
+
+    def read_columns(self, columns: Sequence[Sequence[str | None]]) -> list[RoleRule] | None:
+        """Return the rules of columns in the order of `RoleRule`; None where one is not for this reading.
+
+        INVARIANT: what is tested of each rule is what `read` tests.
+        """
+        ids, subs, kinds, doms, objs, acts, effects = columns
+        try:
+            written = "".join(ids)  # type: ignore[arg-type]  # a missing id raises TypeError
+            lengths = set(map(len, ids))  # type: ignore[arg-type]
+            if not written.isascii() or not written.isprintable() or " " in written or WILDCARD in written:
+                return None
+            if not ids or min(lengths) == 0 or max(lengths) > _MAX_ID or WILDCARD in subs:
+                return None
+            names = [self._column(column) for column in (subs, doms, objs, acts)]
+            named_kinds = map(_NAMED_KINDS.__getitem__, cast("Sequence[str]", kinds))
+            known_effects = map(_EFFECTS.__getitem__, cast("Sequence[str]", effects))
+            members = zip(ids, names[0], named_kinds, *names[1:], known_effects, strict=True)
+            return list(map(_rule, members))
+        except (KeyError, TypeError):
+            return None
+
+    def _column(self, column: Sequence[str | None]) -> list[str]:
+        """Return a column of canonical names. Raises KeyError for anything else, and for a long name."""
+        known = self._names_of_columns
+        names = cast("Sequence[str]", column)
+        with contextlib.suppress(KeyError):
+            return list(map(known.__getitem__, names))
+        for name in {*names}.difference(known):
+            if type(name) is not str or name_problem(name, max_length=_MAX_NAME_IN_COLUMNS) is not None:
+                raise KeyError(name)
+            if len(known) < _KNOWN_NAMES:
+                known[name] = name
+        return list(map(known.get, names, names))
 
     def _name(self, value: object) -> str:
         """Return a canonical name, the same object for the same name. Raises KeyError for anything else."""
