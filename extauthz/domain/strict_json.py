@@ -28,7 +28,7 @@ _LARGEST_DECIMAL: Final = Decimal(_LARGEST)
 _SMALLEST: Final = Decimal(math.ulp(0.0))
 _NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[]{}")
 _BACKSLASHES: Final = re.compile(r"\\+")
-_PART: Final = 65_536
+_PART: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.compile.directory import Directory
 from extauthz.domain.policy_digest import PolicyDigest
 from extauthz.publish.loading import short_steps
+from extauthz.publish.loading_threads import lower_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,5 +58,6 @@ class CurrentPolicies:
 
 
 def _count(digest: PolicyDigest) -> None:
+    lower_priority()
     with short_steps():
         digest.counted()

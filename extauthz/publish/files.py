@@ -30,6 +30,7 @@ from extauthz.folders.texts import CaseText, read_folder_text
 from extauthz.keys.file_stamp import NO_STAMP, FileStamp, file_stamp
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.loading import free, retire, short_steps
+from extauthz.publish.loading_threads import LoadingThreads
 from extauthz.publish.policy_size import too_large
 
 LOOK_EVERY_S: Final = 0.2
@@ -234,9 +235,10 @@ class FilesPublisher:
 
     async def run(self) -> None:
         """Look for changes until cancelled."""
+        threads = LoadingThreads()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.to_thread(self.look)
+            await threads.run(self.look)
 
     def look(self) -> None:
         """Look once: confirm what is current, or take a change that has settled."""

@@ -7,10 +7,9 @@ that cannot be read.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from extauthz.publish.loading import short_steps
+from extauthz.publish.loading_threads import LoadingThreads
 from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.signed.bodies import (
     MAX_CHANGE_BYTES,
@@ -62,6 +61,7 @@ class HeadContents:
         self._keep = keep
         self._on_busy = on_busy
         self._kept: dict[str, bytes] = {}
+        self._threads = LoadingThreads()
 
     def forget(self) -> None:
         """Keep no octets of an earlier head."""
@@ -104,10 +104,10 @@ class HeadContents:
         # A change that cannot be read keeps out its own rows, and neither others nor later changes.
         rows = [row for change in head.changes for row in await self._rows(change, source)]
         if head.changes:
-            documents = await asyncio.to_thread(followed, documents, rows, head.revision)
+            documents = await self._threads.run(followed, documents, rows, head.revision)
         self._on_busy(True)
         try:
-            return await asyncio.to_thread(self._compiler.salvage, documents, state)
+            return await self._threads.run(self._compiler.salvage, documents, state)
         finally:
             self._on_busy(False)
 
@@ -126,8 +126,7 @@ class HeadContents:
         """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
         for change in head.changes[first:]:
             rows = await self._rows(change, source)
-            with short_steps():
-                found = self._compiler.apply(state, change.revision, rows)
+            found = await self._threads.apply(len(rows), self._compiler.apply, state, change.revision, rows)
             if not isinstance(found, TenantPolicies):
                 return None
             state = found
@@ -145,7 +144,7 @@ class HeadContents:
         octets = await self._verified(body, source)
         if self._keep:
             self._kept[body.sha256] = octets
-        return await asyncio.to_thread(unpacked, body, octets)
+        return await self._threads.run(unpacked, body, octets)
 
     async def _verified(self, body: Body, source: BodySource) -> bytes:
         octets = await source.body(body)

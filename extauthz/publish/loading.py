@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from extauthz.compile.snapshot import Snapshot
 
-SWITCH_INTERVAL_S: Final = 0.0002
+SWITCH_INTERVAL_S: Final = 0.00005
 """After this time a thread that loads gives way. Shorter, switching would cost more than it gives."""
-YOUNG_OBJECTS: Final = 500
+YOUNG_OBJECTS: Final = 100
 """Objects that are searched for cyclic garbage at once, approximately."""
 FREED_AT_ONCE: Final = 100
 

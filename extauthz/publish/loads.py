@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from extauthz.publish.loading_threads import LoadingThreads
     from extauthz.publish.policy_size import PolicySizes
     from extauthz.publish.polling import Connect
     from extauthz.publish.tenant import Compiler, TenantPolicies
@@ -54,6 +55,7 @@ class TenantLoads:
         steady: Callable[[], float],
         wake: Callable[[], None],
         sizes: PolicySizes,
+        threads: LoadingThreads,
         on_busy: Callable[[bool], None] = lambda _busy: None,
     ) -> None:
         """Take how connections are opened and rows compiled, and how large a tenant's policies may be.
@@ -65,6 +67,7 @@ class TenantLoads:
         self._steady = steady
         self._wake = wake
         self._sizes = sizes
+        self._threads = threads
         self._on_busy = on_busy
         self._tasks: dict[str, asyncio.Task[Loaded]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -84,7 +87,7 @@ class TenantLoads:
                 return Loaded([refusal], None, None, began)
             if documents is None:
                 return Loaded(None, None, None, began)
-            found = await asyncio.to_thread(self._compiled, documents, known)
+            found = await self._threads.run(self._compiled, documents, known)
         except Exception as error:  # whatever a damaged row raises, it is a problem of this tenant alone
             kind = unavailability_of(error)
             if connection.is_closed() or kind not in {None, Unavailability.FAILED}:

@@ -28,6 +28,7 @@ from extauthz.publish.following import (
     stepped,
 )
 from extauthz.publish.loading import retire, short_steps
+from extauthz.publish.loading_threads import LoadingThreads
 from extauthz.publish.loads import Loaded, TenantLoads
 from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
@@ -99,6 +100,7 @@ class PostgresPublisher:
         self._written_at: dict[str, datetime | None] = {}
         self._refused = RejectedRevisions(steady)
         self._unsettled = 0
+        self._threads = LoadingThreads()
         self._polling = DatabasePolling(
             connect,
             self._refresh,
@@ -115,6 +117,7 @@ class PostgresPublisher:
             steady=steady,
             wake=self._polling.wake,
             sizes=self.sizes,
+            threads=self._threads,
             on_busy=self._tell_busy,
         )
         self._refreshed = asyncio.Condition()
@@ -218,7 +221,7 @@ class PostgresPublisher:
         async with self._refreshed:
             self._refreshed.notify_all()
         if replaced:
-            await asyncio.to_thread(retire, replaced)
+            await self._threads.run(retire, replaced)
 
     async def _news(self, connection: Connection) -> News:
         """Read in one moment what the database has, and what changed since the last refresh."""
@@ -314,7 +317,9 @@ class PostgresPublisher:
         tenant = known.snapshot.tenant
         head = (news.wanted[tenant], news.heads.written_at.get(tenant))
         changed = news.steps.get(tenant, [])
-        found = stepped(self._compiler, known, head, changed, news.registered.get(tenant))
+        rows = sum(len(change.rows or ()) for change in changed)
+        config = news.registered.get(tenant)
+        found = await self._threads.apply(rows, stepped, self._compiler, known, head, changed, config)
         if found is None:
             return None
         refusal = await self.sizes.grow(connection, tenant, sum(change.octets for change in changed))

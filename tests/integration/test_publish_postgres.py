@@ -175,14 +175,14 @@ async def test_followed_changes_are_frozen_for_the_garbage_collector(database: "
         published = []
 
         # Many small changes are as many objects as a few large ones.
-        for _ in range(3):
-            rules = [role_rule(sub=f"sub-{number}", obj=new_id()) for number in range(SETTLED_ROWS // 2)]
+        for _ in range(11):
+            rules = [role_rule(sub=f"sub-{number}", obj=new_id()) for number in range(SETTLED_ROWS // 10)]
             await succeed(pool, partial(role_rules.create, documents=rules))
             await publisher.refresh(reader)
             published.append(snapshot_of(current, "default"))
 
         searched = {id(each) for each in gc.get_objects()}
-        assert [id(snapshot) in searched for snapshot in published] == [False, False, True]
+        assert [id(snapshot) in searched for snapshot in published] == [False] * 10 + [True]
         assert gc.isenabled()
 
 
