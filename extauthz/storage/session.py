@@ -178,6 +178,13 @@ class Session(_Base):
             if not bound.expired():
                 raise
             raise self._given_up(f"no answer to a statement within {seconds:g} s") from error
+        except asyncpg.InternalClientError as error:
+            # asyncpg read the server's last words while no statement ran, and not yet the end of the
+            # connection. It refuses the statement as its own mistake, and has not sent it.
+            self.terminate()
+            lost = asyncpg.ConnectionDoesNotExistError("the server has ended the connection")
+            self._failed(lost)
+            raise lost from error
         except Exception as error:
             self._failed(error)
             raise

@@ -74,6 +74,73 @@ async def filled_pool(database: "Database") -> AsyncIterator["Pool"]:
         yield pool
 
 
+@contextlib.asynccontextmanager
+async def late_ends(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A proxy whose clients get the last words of the server, and the end of the connection long after."""
+    ended = asyncio.Event()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while octets := await reader.read(65_536):
+                writer.write(octets)
+
+    async def serve(client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        server, requests = await asyncio.open_connection("127.0.0.1", port)
+        sending = asyncio.create_task(forward(client, requests))
+        await forward(server, answers)
+        ended.set()
+        await sending
+        requests.close()
+        answers.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1], ended
+
+
+async def end_sessions(database: "Database") -> None:
+    running = await sessions(database)
+    async with connected(database.superuser) as superuser:
+        for pid in running:
+            await superuser.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+
+
+async def last_words(ended: asyncio.Event) -> None:
+    await asyncio.wait_for(ended.wait(), 10)
+    # They have arrived on loopback: a turn of the event loop reads them.
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_session_that_the_server_ended_while_it_was_idle_is_replaced(database: "Database") -> None:
+    async with (
+        late_ends(database.address.port) as (port, ended),
+        pool_of(replace(database.address, port=port), "default", max_size=1) as pool,
+    ):
+        assert isinstance(await listed(pool), Page)
+        await end_sessions(database)
+        await last_words(ended)
+        assert isinstance(await listed(pool), Page)
+        assert isinstance(await written(pool, "after"), Written)
+
+
+async def test_a_session_that_the_server_ends_between_two_statements_is_lost(database: "Database") -> None:
+    async with (
+        late_ends(database.address.port) as (port, ended),
+        pool_of(replace(database.address, port=port), "default", max_size=1) as pool,
+    ):
+
+        async def interrupted(connection: "Connection") -> object:
+            await role_rules.page(connection, "default")
+            await end_sessions(database)
+            await last_words(ended)
+            return await role_rules.page(connection, "default")
+
+        found = await read(pool, "default", interrupted)
+        assert isinstance(found, DatabaseUnavailable)
+        assert found.kind is Unavailability.LOST
+        assert isinstance(await listed(pool), Page)
+
+
 async def test_sessions_that_are_stopped_are_given_up_and_replaced(database: "Database") -> None:
     async with filled_pool(database) as pool:
         with stopped(await sessions(database)):
