@@ -17,6 +17,7 @@ from extauthz.domain.tenant_config import TenantConfig
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules, tenant_configs
 from extauthz.storage.columns import bounded_times
 from extauthz.storage.copied_rows import CopiedRows
+from extauthz.storage.draft_view import DraftView
 from extauthz.storage.encoding import decode_json
 from extauthz.storage.pool import reader_transaction
 from extauthz.storage.write import CONFIG_KINDS
@@ -169,7 +170,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
     await connection.fetchval("SET LOCAL enable_sort = off")
     found = (
         await _documents(connection, resources.TABLE, tenant),
-        await _copied(connection, role_rules.TABLE, tenant),
+        await _role_rules(connection, tenant),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
     )
@@ -274,6 +275,13 @@ async def _documents(
         # Records are freed part by part: all at once, no other thread would run meanwhile.
         found += table.documents(records)
     return found
+
+
+async def _role_rules(connection: Connection | DraftView, tenant: str) -> list[Document] | CopiedRows:
+    if isinstance(connection, DraftView):
+        # Its statements have parameters, which COPY does not take.
+        return await _documents(cast("Connection", connection), role_rules.TABLE, tenant)
+    return await _copied(connection, role_rules.TABLE, tenant)
 
 
 async def _copied(connection: Connection, table: Table, tenant: str) -> CopiedRows:
