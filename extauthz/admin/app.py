@@ -164,8 +164,8 @@ def build_worker_app(services: AdminServices) -> Starlette:
 
 
 def _from_sidecars(services: AdminServices, keys: FollowerKeys) -> list[BaseRoute]:
-    recordings = SidecarRecordingApi(services, keys).routes() if services.recording.takes_batches else ()
-    return [*recordings, *SidecarReportApi(services, keys).routes()]
+    batches = SidecarRecordingApi(services, keys).routes() if services.recording.takes_batches else ()
+    return [*batches, *SidecarReportApi(services, keys).routes()]
 
 
 def served(mode: TenancyMode, part: Part = Part.WHOLE) -> list[Operation]:

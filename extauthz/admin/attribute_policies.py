@@ -96,13 +96,13 @@ class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
 
     def document_warnings(self) -> list[DocumentWarning]:
         """Return what may surprise the author, with pointers into the author's document."""
-        found = list(policy_warnings(self.entity))
+        warnings = list(policy_warnings(self.entity))
         if self.format != Format.CASBIN:
-            return found
+            return warnings
         # An expression is one text, which a pointer cannot point into.
         moved = (
             replace(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
-            for each in found
+            for each in warnings
         )
         return list(dict.fromkeys(moved))
 

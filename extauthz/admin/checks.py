@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, message_of, not_now
-from extauthz.compile.fields import shown
+from extauthz.compile.fields import shown as quoted
 from extauthz.decide.by_name import NamedQuestion
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
 from extauthz.domain.policy import default_action
@@ -84,7 +84,7 @@ def subject_problems(document: Mapping[str, object], ctx: RequestContext) -> lis
         and isinstance(subject, str)
         and (problem := peer_problem(subject))
     ):
-        return [Problem("/subject", f"found {shown(subject)}, which {problem}")]
+        return [Problem("/subject", f"found {quoted(subject)}, which {problem}")]
     return []
 
 

@@ -51,17 +51,17 @@ def _answer(
     moment: datetime,
     found: ExplainedShape,
 ) -> Document:
-    shape, answer = recorded.shape, found.answer
+    shape, outcome = recorded.shape, found.answer
     before = decided = decision_json(shape.effect, shape.reason, shape.rule)
     notes = view.notes
     is_certain = True
     if found.explanation is not None:
         decided, is_certain = decided_by(found.explanation), found.explanation.certain
-    elif isinstance(answer, NotKnown):
+    elif isinstance(outcome, NotKnown):
         is_certain = False
-        notes += (f"{answer.slot} is {answer.state.value}: what is decided depends on it",)
+        notes += (f"{outcome.slot} is {outcome.state.value}: what is decided depends on it",)
     else:
-        decided = decision_json(answer.effect, answer.reason, answer.rule)
+        decided = decision_json(outcome.effect, outcome.reason, outcome.rule)
     shown = answer_of(
         ctx,
         replace(view, now=moment.timestamp(), notes=notes),
@@ -71,7 +71,7 @@ def _answer(
         found.explanation,
         recorded=before | {"decision_id": str(decision_id), "ts": rfc3339(moment)},
         agrees=decided == before if is_certain else None,
-        rules_asked=isinstance(answer, NotKnown),
+        rules_asked=isinstance(outcome, NotKnown),
     )
     return shown | {"certain": is_certain}
 

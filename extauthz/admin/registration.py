@@ -128,11 +128,11 @@ async def register(
             after[body.name] = accepted(replaced)
     if new and not clashes:
         documents = [bodies[position].to_document(change.new_id()) for position in new]
-        created = await resources.create(change, documents)
-        if isinstance(created, Conflict):
-            clashes += _at_positions(created, new)
+        made = await resources.create(change, documents)
+        if isinstance(made, Conflict):
+            clashes += _at_positions(made, new)
         else:
-            after |= {str(stored.document["name"]): stored for stored in created}
+            after |= {str(stored.document["name"]): stored for stored in made}
     if clashes:
         return Conflict("resource", tuple(clashes))
     await ctx.ask_about_bodies(change, *bodies)

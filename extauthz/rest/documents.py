@@ -344,7 +344,7 @@ def _message(error: ErrorDetails) -> str:
             return f"found {found}, {_NEEDED.get(kind, error['msg'])}"
 
 
-def replacing(document: object, row_id: object, shown: Sequence[str]) -> tuple[object, list[Problem]]:
+def replacing(document: object, row_id: object, added: Sequence[str]) -> tuple[object, list[Problem]]:
     """Return the document of a PUT without the members that the API adds when it shows a row.
 
     So an object that was read can be changed and sent back. Its `id` must be the one of the path.
@@ -354,7 +354,7 @@ def replacing(document: object, row_id: object, shown: Sequence[str]) -> tuple[o
     problems = []
     if document.get("id", str(row_id)) != str(row_id):
         problems.append(Problem("/id", "is not the id of the path"))
-    dropped = {"id", *shown}
+    dropped = {"id", *added}
     return {name: value for name, value in document.items() if name not in dropped}, problems
 
 

@@ -212,8 +212,8 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
 
 def _without_some(responses: Schema, models: Mapping[str, Any]) -> Schema:
     """Return the answer of a write that some sidecars do not have yet, which it names."""
-    written: Schema = next(each for status, each in sorted(responses.items()) if status.startswith("2"))
-    body = written.get("content", {}).get("application/json", {})
+    done: Schema = next(each for status, each in sorted(responses.items()) if status.startswith("2"))
+    body = done.get("content", {}).get("application/json", {})
     example = body.get("example", {})
     if isinstance(example, list):
         example = {"items": example}
@@ -222,7 +222,7 @@ def _without_some(responses: Schema, models: Mapping[str, Any]) -> Schema:
         "schema": {"$ref": _SCHEMAS + "MissingSidecars"},
         "example": example | {"missing": [_example(models["SidecarOut"])], "missing_count": 1},
     }
-    return written | {
+    return done | {
         "description": "Done, with `wait`: some live sidecars do not have it yet",
         "content": {"application/json": shown},
     }
