@@ -17,7 +17,7 @@ import asyncio
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,8 +27,8 @@ from extauthz.admin.tenants import SLUG_PATTERN
 from extauthz.domain.service_key import row_id
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH, RequestBodies
 from extauthz.rest.answers import Reply
-from extauthz.rest.documents import problems_of
-from extauthz.rest.problems import accepted, conflict, invalid
+from extauthz.rest.documents import validate
+from extauthz.rest.problems import accepted, conflict
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
 from extauthz.storage.sidecar_reports import LIVE_INTERVALS, TooManySidecars
@@ -75,9 +75,6 @@ class SidecarReportDocument(BaseModel):
     request_bodies: Annotated[str, Field(max_length=64)] | None = None
 
 
-_DOCUMENT: Final = TypeAdapter(SidecarReportDocument)
-
-
 class SidecarReportApi:
     """The route of reports."""
 
@@ -92,7 +89,8 @@ class SidecarReportApi:
 
     async def _report(self, request: Request) -> Response:
         follower = await self._keys.follower(request)
-        report = _read(parse_json(await read_bytes(request, MAX_BODY), request))
+        document = parse_json(await read_bytes(request, MAX_BODY), request)
+        report = validate(SidecarReportDocument.model_validate, document)
         named = {each.tenant for each in report.tenants} | {*report.gone}
         named |= {each.tenant for each in report.key_uses}
         follower.require_tenants(named)
@@ -133,10 +131,3 @@ class SidecarReportApi:
             if isinstance(outcome, TooManySidecars):
                 raise conflict(f"a tenant has at most {MAX_SIDECARS} live sidecars", ())
             accepted(outcome)
-
-
-def _read(document: object) -> SidecarReportDocument:
-    try:
-        return _DOCUMENT.validate_python(document)
-    except ValidationError as error:
-        raise invalid(problems_of(error)) from None

@@ -15,10 +15,9 @@ from typing import Final
 
 from extauthz.domain.problem import Problem
 from extauthz.domain.strict_json import JsonRejected, read_json
+from extauthz.rest.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from extauthz.storage.encoding import encode_json
 
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1000
 _CHECK_BYTES: Final = 12
 _MAX_TOKEN: Final = 8192
 _ENTITIES: Final = ("subject", "action", "resource", "context")
