@@ -61,10 +61,7 @@ class CasbinLines(PlainTextResponse):
 
 
 _LINES: Final = {CSV: {"example": EXAMPLE}}
-_EXPORT: Final = {
-    200: {"description": "The lines, in the order of their creation", "content": _LINES},
-    404: {},
-}
+_EXPORT: Final = {200: {"description": "The lines, in the order of their creation", "content": _LINES}}
 router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Operation)
 
 

@@ -40,7 +40,7 @@ _OF_BODIES: Final = (BODY, MCP_METHOD, MCP_NAME)
 router: Final = APIRouter(tags=["Policy tests"], route_class=Operation)
 
 
-@router.post("/api/v1/decisions/{id}/test", **created(PolicyTestOut, 404))
+@router.post("/api/v1/decisions/{id}/test", **created(PolicyTestOut))
 async def create_test_of_decision(ctx: TenantCreates, body: DecisionTest | None = None) -> Response:
     """Make a policy test of a recorded decision.
 

@@ -29,7 +29,7 @@ from extauthz.storage.rows import Document
 router: Final = APIRouter(tags=["Check"], route_class=Operation)
 
 
-@router.get("/api/v1/decisions/{id}", **answer(ExplanationOut, responses={404: {}}))
+@router.get("/api/v1/decisions/{id}", **answer(ExplanationOut))
 async def explain_recorded_decision(ctx: DecisionReads) -> Response:
     """Explain a recorded decision.
 

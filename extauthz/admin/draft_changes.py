@@ -100,7 +100,7 @@ class _Entry:
 router: Final = APIRouter(prefix=PATH, tags=["Drafts"], route_class=Operation)
 
 
-@router.post("/{id}/changes", **written(DraftChangesOut, 409))
+@router.post("/{id}/changes", **written(DraftChangesOut))
 async def change_draft(
     ctx: Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)],
     body: list[DraftChangeDocument],

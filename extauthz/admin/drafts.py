@@ -170,7 +170,7 @@ def require_owner(ctx: RequestContext, draft: Draft) -> None:
         raise forbidden("this is for tenant admins and for the creator of the draft")
 
 
-@router.get("/{id}/diff", **answer(doc.PageOut[DraftDifference], "ETag", responses={404: {}, 409: {}}))
+@router.get("/{id}/diff", **answer(doc.PageOut[DraftDifference], "ETag", responses={409: {}}))
 async def diff_draft(ctx: ReadsDrafts, query: Paging) -> Response:
     """List the rows that a draft changes, as they are live and as the draft has them.
 
@@ -225,7 +225,7 @@ async def rebase_draft(ctx: WritesDrafts, body: Rebase | None = None) -> Respons
     return Reply(200, to_shown(made.value), _headers(made)).response()
 
 
-@router.post("/{id}/publish", **written(DraftOut, 409))
+@router.post("/{id}/publish", **written(DraftOut))
 async def publish_draft(ctx: CreatesDrafts) -> Response:
     """Make all changes of a draft live, in one transaction and one revision.
 

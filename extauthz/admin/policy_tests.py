@@ -143,7 +143,7 @@ async def create_policy_test(ctx: TenantCreates, body: PolicyTestDocument) -> Re
     return await TESTS.create(ctx, body)
 
 
-@router.get("/results", **answer(PolicyTestResults, responses={503: {}}))
+@router.get("/results", **answer(PolicyTestResults))
 async def run_policy_tests(
     ctx: Annotated[RequestContext, requires(Permission.TENANT, in_drafts=True)],
 ) -> Response:

@@ -78,7 +78,7 @@ class ReplayOut(doc.Model):
 router: Final = APIRouter(tags=["Drafts"], route_class=Operation)
 
 
-@router.post(_PATH, **answer(ReplayOut, "Location", status=202, responses={404: {}, 409: {}}))
+@router.post(_PATH, **answer(ReplayOut, "Location", status=202, responses={409: {}}))
 async def replay_draft(ctx: DecisionReads, body: ReplayWindow | None = None) -> Response:
     """Judge recorded requests on a draft.
 
@@ -125,7 +125,7 @@ async def list_replays(ctx: DecisionReads) -> Response:
     return list_of([_shown(job) for job in jobs if _sees(ctx, job)], None)
 
 
-@router.get(_PATH + "/{replay_id}", **answer(ReplayOut, responses={404: {}}))
+@router.get(_PATH + "/{replay_id}", **answer(ReplayOut))
 async def get_replay(ctx: DecisionReads) -> Response:
     """Get a replay: its status, its progress, and its result when it is done."""
     draft_id, job_id = row_id_of(ctx.path_params["id"]), ctx.row_id(_REPLAY)

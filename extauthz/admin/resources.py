@@ -217,7 +217,7 @@ async def get_resource(ctx: _Reads) -> Response:
     return ctx.single(resources.TABLE, await ctx.read(work), to_shown)
 
 
-@router.patch(_ONE, **written(ResourceOut, 409))
+@router.patch(_ONE, **written(ResourceOut))
 async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(ResourceDocument)]) -> Response:
     """Change some members of a resource.
 
@@ -241,7 +241,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
     return await ctx.write(work, written_from(ctx, to_shown))
 
 
-@router.delete(_ONE, **deleted(409))
+@router.delete(_ONE, **deleted())
 async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()]) -> Response:
     """Delete a resource and its routes.
 

@@ -90,7 +90,7 @@ async def create_role_rule(ctx: Creates, body: RoleRuleDocument) -> Response:
     return await RULES.create(ctx, body)
 
 
-@router.put("", **written(RoleRuleOut, 404, 409))
+@router.put("", **written(RoleRuleOut))
 async def replace_role_rule_by_value(ctx: Writes, body: RoleRuleDocument) -> Response:
     """Replace a role rule found by its value.
 
@@ -102,7 +102,7 @@ async def replace_role_rule_by_value(ctx: Writes, body: RoleRuleDocument) -> Res
     return await RULES.replace(ctx, body, find)
 
 
-@router.delete("", **deleted(404, 409))
+@router.delete("", **deleted())
 async def delete_role_rule_by_value(
     ctx: Writes, query: Annotated[RoleRuleValue | None, Query()] = None, body: RoleRuleValue | None = None
 ) -> Response:
@@ -123,7 +123,7 @@ async def get_role_rule(ctx: Reads) -> Response:
     return await RULES.get(ctx)
 
 
-@router.put("/{id}", **written(RoleRuleOut, 409))
+@router.put("/{id}", **written(RoleRuleOut))
 async def replace_role_rule(ctx: Writes, body: RoleRuleDocument) -> Response:
     """Replace a role rule. An object as it was read may be changed and sent back."""
     require_domain(ctx, body.dom)

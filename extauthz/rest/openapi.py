@@ -70,7 +70,7 @@ def found(model: Any) -> Schema:
 
 
 def created(model: Any, *problems: int, **options: Any) -> Schema:
-    """Return the arguments of a route that creates a row; `problems` are statuses of its own."""
+    """Return the arguments of a route that creates a row; `problems` are further statuses (`_statuses`)."""
     return _route(201, model, *problems, headers=(*REVISIONED, "Location"), **options)
 
 
@@ -168,26 +168,47 @@ def document(routes: Sequence[Any]) -> Schema:
 
 def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     """Add to an operation what FastAPI does not see: permission, credentials, headers, problems, patches."""
-    requires, body, known = route.requires, route.document_body, _static()["components"]
-    permission = requires.permission
+    permission = route.requires.permission
     operation["description"] = f"For {permission.value}. {operation['description']}"
     if permission.of_operator:
         schemes = ("adminKey", "adminSession") if permission.name == "OPERATOR" else ("adminKey",)
         operation["security"] = [{scheme: []} for scheme in schemes]
+    _add_parameters(operation, route)
+    _add_body(operation, route, schemas)
+    responses = operation["responses"]
+    for status in sorted(_statuses(route, responses) - route.never):
+        described = responses.pop(str(status), {})
+        name = _status_name(status)
+        if status >= 400 and "content" in described and "model" in route.responses.get(status, {}):
+            described["content"] |= _static()["components"]["responses"][name]["content"]
+        elif status >= 400:
+            described = {"$ref": f"#/components/responses/{name}"}
+        responses[str(status)] = described
+
+
+def _add_parameters(operation: Schema, route: Any) -> None:
+    """Add the parameters of the path, those that `requires` reads, and those of waiting."""
+    requires, known = route.requires, _static()["components"]["parameters"]
     parameters = operation["parameters"] = operation.get("parameters", [])
     for each in parameters:
-        each["required"] = each["required"] and body is None
+        each["required"] = each["required"] and route.document_body is None
         each["schema"] = _without_null(each["schema"])
         _tidy(each)
     for name in ("replay_id", "idp_id", "key_id", "tenant", "id"):
         if f"{{{name}}}" in route.path_format:
-            kind = "slug" if name == "tenant" or (name == "id" and permission.of_operator) else "uuid"
-            kind = "key" if "-keys/" in route.path_format else kind
-            parameters.insert(0, {"name": name} | known["parameters"][kind])
-    parameters += [known["parameters"]["draft"]] if requires.in_drafts else []
-    parameters += [known["parameters"]["ifMatch"]] if requires.conditional else []
-    parameters += [known["parameters"]["idempotencyKey"]] if requires.creating else []
-    parameters += [known["parameters"][name] for name in ("wait", "within") if route.waits]
+            is_slug = name == "tenant" or (name == "id" and requires.permission.of_operator)
+            kind = "key" if "-keys/" in route.path_format else "slug" if is_slug else "uuid"
+            parameters.insert(0, {"name": name} | known[kind])
+    read = {
+        "draft": requires.in_drafts, "ifMatch": requires.conditional, "idempotencyKey": requires.creating,
+        "wait": route.waits, "within": route.waits,
+    }  # fmt: skip
+    parameters += [known[name] for name, is_read in read.items() if is_read]
+
+
+def _add_body(operation: Schema, route: Any, schemas: Schema) -> None:
+    """Describe a merge patch, and a body that the handler reads itself; say whether a body is needed."""
+    body = route.document_body
     if body is not None and body.is_patch:
         content = {"schema": {"$ref": _patch(body.model, schemas)}, "example": body.model.patch_example}
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(body.media_types, content)}
@@ -195,19 +216,18 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
         operation["requestBody"] = {"required": True, "content": _lenient(route.described_body, schemas)}
     elif body is not None:
         operation["requestBody"]["required"] = body.required
-    responses = operation["responses"]
-    statuses = {*_ALWAYS, *map(int, responses), *(_WITH_BODY if body is not None else ())}
-    statuses |= {status for status, told in ((404, "{" in route.path), (412, requires.conditional)) if told}
-    statuses |= {409} if requires.creating else set()
-    statuses |= {404, 409} if requires.in_drafts else set()
-    for status in sorted(statuses - route.never):
-        described = responses.pop(str(status), {})
-        name = _status_name(status)
-        if status >= 400 and "content" in described and "model" in route.responses.get(status, {}):
-            described["content"] |= known["responses"][name]["content"]
-        elif status >= 400:
-            described = {"$ref": f"#/components/responses/{name}"}
-        responses[str(status)] = described
+
+
+def _statuses(route: Any, responses: Schema) -> set[int]:
+    """Return every status of a route: those that it names, and those that its path and `requires` imply."""
+    requires = route.requires
+    implied = {
+        404: "{" in route.path or requires.in_drafts,
+        409: requires.creating or requires.in_drafts,
+        412: requires.conditional,
+    }
+    with_body = () if route.document_body is None else _WITH_BODY
+    return {*_ALWAYS, *map(int, responses), *with_body, *(status for status in implied if implied[status])}
 
 
 def _without_some(responses: Schema, models: Mapping[str, Any]) -> Schema:
