@@ -75,6 +75,7 @@ async def walk(api: Api, *, without: set[str], nowhere: tuple[str, ...] = ()) ->
             shape = (
                 shape.replace("{tenant}", "acme")
                 .replace("{idp_id}", NO_ID)
+                .replace("{replay_id}", NO_ID)
                 .replace("{key_id}", f"sak_{NO_ID}")
             )
             answer = await api.ask(method, shape, document, caller=caller, **headers)
