@@ -29,9 +29,15 @@ class FollowedFile:
         self._seen: _Signature | None = None
 
     def read(self) -> bytes:
-        """Return the content; what changes from now on is a change. Raises OSError."""
+        """Return the content; what changes from now on is a change.
+
+        Raises OSError, also for a file that changes while it is read: its end may be missing.
+        """
         self._read = self._seen = self._signature()
-        return read_regular_file(self.path, self._at_most)
+        octets = read_regular_file(self.path, self._at_most)
+        if self._signature() != self._read:
+            raise OSError(errno.EAGAIN, "changed while it was read")
+        return octets
 
     async def follow(self) -> None:
         """Poll the file until cancelled; a change is read when two consecutive polls see the same state."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from extauthz.commands.watching import Watched
+from extauthz.keys import followed_file
 from extauthz.keys.file_stamp import file_stamp
-from extauthz.keys.followed_file import FollowedFile
+from extauthz.keys.followed_file import FollowedFile, read_regular_file
 
 SOURCE = Path(__file__).parents[3] / "extauthz"
 
@@ -44,6 +45,28 @@ def test_a_followed_file_is_read_again_after_such_a_write(tmp_path: Path) -> Non
     file.look()
     file.look()
     assert found == [b"aud: carol"]
+
+
+def test_a_followed_file_that_changes_while_it_is_read_is_read_once_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "providers.yaml"
+    path.write_text("issuer: a\n")
+    found, waiting = list[bytes](), ["issuer: a\nrequire_bound: true\n"]
+
+    def read_and_write(name: Path, at_most: int) -> bytes:
+        octets = read_regular_file(name, at_most)
+        if waiting:
+            path.write_text(waiting.pop())
+        return octets
+
+    monkeypatch.setattr(followed_file, "read_regular_file", read_and_write)
+    file = FollowedFile(path, 100, lambda: found.append(file.read()))
+    with pytest.raises(OSError, match="changed while it was read"):
+        file.read()
+    file.look()
+    file.look()
+    assert found == [b"issuer: a\nrequire_bound: true\n"]
 
 
 def test_watched_paths_change_with_such_a_write(tmp_path: Path) -> None:
