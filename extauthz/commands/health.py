@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz.commands.status import OK, fail, print_json
+from extauthz.folders.http_deadline import answered_within
 from extauthz.keys.client_tls import client_context
 
 _TIMEOUT_S: Final = 2.0
@@ -74,10 +75,11 @@ def _ask(url: str, *, verified: bool) -> str | None:
         connection = _connection(address, verified=verified)
         if connection is None:
             return f"{url!r} is not an http or https URL"
-        connection.request("GET", address.path or "/", headers={"accept": "application/json"})
-        response = connection.getresponse()
-        # The body explains the status to a reader: its beginning is enough.
-        body = response.read(500).decode("utf-8", "replace").strip()
+        with answered_within(connection, _TIMEOUT_S):
+            connection.request("GET", address.path or "/", headers={"accept": "application/json"})
+            response = connection.getresponse()
+            # The body explains the status to a reader: its beginning is enough.
+            body = response.read(500).decode("utf-8", "replace").strip()
         return None if response.status == http.client.OK else f"{url} answered {response.status} {body}"
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from extauthz import __version__
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_json
+from extauthz.folders.http_deadline import answered_within
 from extauthz.importing.mcp_lists import (
     MAX_ENTRIES,
     NEXT_CURSOR,
@@ -63,15 +64,17 @@ def url_problem(url: str, *, has_token: bool) -> str | None:
 
 
 def server_lists(
-    url: str, *, token: str | None = None, ca_file: Path | None = None
+    url: str, *, token: str | None = None, ca_file: Path | None = None, timeout_s: float = TIMEOUT_S
 ) -> dict[str, list[object]]:
     """Return the entries of each list that the server declares, of all pages, by `McpList.member`.
+
+    `timeout_s` is how many seconds the server may take for each answer as a whole.
 
     Raises:
         NoListError: the server does not answer, answers something else, or declares no list.
         OSError: the file of CAs cannot be read.
     """
-    server = _Server(urlsplit(url), token, ca_file)
+    server = _Server(urlsplit(url), token, ca_file, timeout_s)
     try:
         try:
             capabilities = server.discover()
@@ -97,8 +100,9 @@ class _RefusedError(Exception):
 class _Server:
     """The conversation with a server, of the era that `discover` or `handshake` has begun."""
 
-    def __init__(self, parts: SplitResult, token: str | None, ca_file: Path | None) -> None:
+    def __init__(self, parts: SplitResult, token: str | None, ca_file: Path | None, timeout_s: float) -> None:
         self._parts = parts
+        self._timeout_s = timeout_s
         self._token = token
         self._context = client_context(ca_file) if parts.scheme == "https" else None
         self._headers: dict[str, str] = {}
@@ -172,16 +176,17 @@ class _Server:
             sent["Authorization"] = f"Bearer {self._token}"
         connection = self._connection()
         try:
-            connection.request("POST", self._target, json.dumps(message).encode(), sent)
-            response = connection.getresponse()
-            session = response.getheader("Mcp-Session-Id")
-            if session is not None and session.isascii() and session.isprintable():
-                self._session = {"Mcp-Session-Id": session}
-            kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-            if response.status == 202 or (200 <= response.status < 300 and "id" not in message):
-                return None
-            is_stream = kind == "text/event-stream" and 200 <= response.status < 300
-            content = _first_event(response) if is_stream else response.read(_MAX_BYTES + 1)
+            with answered_within(connection, self._timeout_s):
+                connection.request("POST", self._target, json.dumps(message).encode(), sent)
+                response = connection.getresponse()
+                session = response.getheader("Mcp-Session-Id")
+                if session is not None and session.isascii() and session.isprintable():
+                    self._session = {"Mcp-Session-Id": session}
+                kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+                if response.status == 202 or (200 <= response.status < 300 and "id" not in message):
+                    return None
+                is_stream = kind == "text/event-stream" and 200 <= response.status < 300
+                content = _first_event(response) if is_stream else response.read(_MAX_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             raise NoListError(f"the server does not answer: {str(error) or type(error).__name__}") from None
         finally:
@@ -203,9 +208,9 @@ class _Server:
         host = self._parts.hostname or ""
         if self._context is not None:
             return http.client.HTTPSConnection(
-                host, self._parts.port, timeout=TIMEOUT_S, context=self._context
+                host, self._parts.port, timeout=self._timeout_s, context=self._context
             )
-        return http.client.HTTPConnection(host, self._parts.port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(host, self._parts.port, timeout=self._timeout_s)
 
 
 def _capabilities(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ Every call of the commands can be repeated: it reads, deletes, or carries an `Id
 import email.utils
 import http.client
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from urllib.parse import urlencode
 from extauthz import __version__
 from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json
+from extauthz.folders.http_deadline import answered_within
 from extauthz.folders.rest_access import RestAccess
 from extauthz.keys.client_tls import client_context
 from extauthz.storage.encoding import encode_json
@@ -166,24 +166,18 @@ class RestClient:
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
         connection = self._open(timeout_s)
-        late = threading.Event()
-        # A timeout of each read would let an answer that arrives byte by byte go on without end.
-        watch = threading.Timer(timeout_s, _end, (connection, late))
-        watch.daemon = True
-        watch.start()
         try:
-            connection.request(method, target, content, dict(headers))
-            response = connection.getresponse()
-            return self._read(method, response)
+            with answered_within(connection, timeout_s):
+                connection.request(method, target, content, dict(headers))
+                response = connection.getresponse()
+                return self._read(method, response)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            why = f"no answer within {timeout_s:g} s" if late.is_set() else _why(error)
+            why = _why(error)
             raise NoRestAnswerError(f"{method} {self._access.url}{target.partition('?')[0]}: {why}") from None
         except KeyboardInterrupt:
             # The connection is in the middle of an answer; the next request needs another one.
             self.close()
             raise
-        finally:
-            watch.cancel()
 
     def _open(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -236,21 +230,11 @@ def _bounded(response: http.client.HTTPResponse) -> bytes:
     return b"".join(parts)
 
 
-def _end(connection: http.client.HTTPConnection, late: threading.Event) -> None:
-    late.set()
-    sock = connection.sock
-    if sock is not None:
-        try:
-            sock.shutdown(2)
-        except OSError:
-            return
-
-
 def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}; EXTAUTHZ_CA_FILE names further CAs"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "no answer in time" if error.errno is not None or not str(error) else str(error)
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return one_line(text or type(error).__name__)
 
