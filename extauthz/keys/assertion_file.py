@@ -60,7 +60,10 @@ class AssertionFile:
         self._file.look()
 
     def _changed(self) -> None:
+        before = self.problem
         problem = self.load()
+        if problem is not None and problem == before:
+            return
         if problem is not None:
             _log.error("assertion_keys_refused", problem=problem, effect="the last good keys stay")
         else:

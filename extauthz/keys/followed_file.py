@@ -31,12 +31,15 @@ class FollowedFile:
     def read(self) -> bytes:
         """Return the content; what changes from now on is a change.
 
-        Raises OSError, also for a file that changes while it is read: its end may be missing.
+        Raises OSError, also for a file that changes while it is read: its end may be missing. What is there
+        and could not be read is read again at the next look.
         """
-        self._read = self._seen = self._signature()
+        found = self._seen = self._signature()
+        self._read = found if isinstance(found, str) else None
         octets = read_regular_file(self.path, self._at_most)
-        if self._signature() != self._read:
+        if self._signature() != found:
             raise OSError(errno.EAGAIN, "changed while it was read")
+        self._read = found
         return octets
 
     async def follow(self) -> None:

@@ -54,8 +54,11 @@ class ProviderFile:
         self._file.look()
 
     def _changed(self) -> None:
+        before = self.problems
         found = self.load()
         if isinstance(found, list):
+            if found == before:
+                return
             _log.error(
                 "identity_providers_refused",
                 file=str(self._file.path),

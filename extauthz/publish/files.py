@@ -6,6 +6,7 @@ written is not read: a change counts once two looks agree, and only if nothing c
 """
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ from extauthz.publish.loading_threads import LoadingThreads
 from extauthz.publish.policy_size import too_large
 
 LOOK_EVERY_S: Final = 0.2
+_READ_AGAIN_S: Final = 1.0
+"""After a file could not be read."""
 _SHOWN_WARNINGS: Final = 20
 
 _log = structlog.get_logger("extauthz.publish")
@@ -63,6 +66,8 @@ class PolicyDirectory:
         """What the documents loaded last hardly mean as they are written."""
         self.body_reader: str | None = None
         """Which entry of the documents loaded last reads the body of requests, where one does."""
+        self.unread = False
+        """Whether the last load failed because a file could not be read: the same files may load later."""
         self._root = root
         self._reading = reading
         self._model = model
@@ -75,9 +80,11 @@ class PolicyDirectory:
 
     def load(self, revision: int) -> Snapshot | list[PolicyFileProblem]:
         """Read every document and compile them; the answer is every problem in any of them."""
+        self.unread = False
         try:
             texts = self._texts()
         except OSError as error:
+            self.unread = True
             return [
                 PolicyFileProblem(
                     str(error.filename or self._root), Problem("", error.strerror or str(error))
@@ -145,6 +152,7 @@ class PolicyDirectory:
             texts.append((file, text))
         if self.signature() != before:
             # A file that is written in place has lost its last lines, and the denies among them.
+            self.unread = True
             return Problem("", "changed while they were read; they are read again once they stay the same")
         return texts
 
@@ -210,6 +218,8 @@ class FilesPublisher:
         self._loaded: FolderState | None = None
         self._seen: FolderState | None = None
         self._refused: FolderState | None = None
+        self._read_again_at = math.inf
+        self._alarmed: list[str] = []
         self._problems: Sequence[PolicyFileProblem] = ()
 
     def load_first(self) -> Sequence[object]:
@@ -253,7 +263,7 @@ class FilesPublisher:
             self._confirmed_steady = self._steady()
             self._current.confirm(self._clock())
             return
-        if settled and signature != self._refused:
+        if settled and (signature != self._refused or self._steady() >= self._read_again_at):
             self.on_busy(True)
             try:
                 with short_steps():
@@ -298,11 +308,16 @@ class FilesPublisher:
         return []
 
     def _alarm(self, problems: list[PolicyFileProblem], signature: FolderState) -> None:
+        said, self._alarmed = self._alarmed, [str(problem) for problem in problems]
         if not problems:
             return
         # INVARIANT: the last good snapshot stays; a broken file never drops a deny.
+        is_known = signature == self._refused and said == self._alarmed
         self._refused = signature
+        self._read_again_at = self._steady() + _READ_AGAIN_S if self._source.unread else math.inf
         self._on_failure()
+        if is_known:
+            return
         _log.error(
             "policies_refused",
             message=(
@@ -310,6 +325,6 @@ class FilesPublisher:
                 if self._loaded is None
                 else "the last good policies stay in force"
             ),
-            problems=[str(problem) for problem in problems[:20]],
+            problems=self._alarmed[:20],
             problem_count=len(problems),
         )

@@ -1,5 +1,7 @@
 """The stamp of a file changes with every write, whatever the writer keeps."""
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -67,6 +69,33 @@ def test_a_followed_file_that_changes_while_it_is_read_is_read_once_it_stays(
     file.look()
     file.look()
     assert found == [b"issuer: a\nrequire_bound: true\n"]
+
+
+def test_a_followed_file_that_could_not_be_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "providers.yaml"
+    path.write_text("issuer: a\n")
+    found, fails = list[bytes](), [True]
+
+    def read_or_fail(name: Path, at_most: int) -> bytes:
+        if fails[0]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read_regular_file(name, at_most)
+
+    def changed() -> None:
+        with contextlib.suppress(OSError):
+            found.append(file.read())
+
+    monkeypatch.setattr(followed_file, "read_regular_file", read_or_fail)
+    file = FollowedFile(path, 100, changed)
+    changed()
+    file.look()
+    assert found == []
+    fails[0] = False
+    for _ in range(3):
+        file.look()
+    assert found == [b"issuer: a\n"]
 
 
 def test_watched_paths_change_with_such_a_write(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Policies from files: invalid files keep the last good policies in force."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -197,6 +198,35 @@ def test_files_that_change_while_they_are_read_are_not_taken(
     publisher.look()
     publisher.look()
     assert rules() == {"shut"}
+    assert not publisher.problems
+
+
+def test_a_file_that_could_not_be_read_is_read_again_although_nothing_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "denies.yaml").write_text(DENY)
+    steady, current, fails = [0.0], CurrentPolicies(), [True]
+    publisher = FilesPublisher(directory(tmp_path), current, steady=lambda: steady[0])
+    assert not publisher.load_first()
+
+    def read_or_fail(path: Path, at_most: int | None) -> bytes:
+        if fails[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read_file(path, at_most)
+
+    monkeypatch.setattr(files, "read_file", read_or_fail)
+    (tmp_path / "denies.yaml").write_text(DENY.replace("shut", "seal"))
+    for _ in range(5):
+        publisher.look()
+        steady[0] += 1.0
+    assert "Input/output error" in str(publisher.problems["default"])
+    assert "".join(capfd.readouterr()).count("policies_refused") == 1
+
+    fails[0] = False
+    publisher.look()
+    found = current.current()
+    assert found is not None
+    assert set(found.snapshots["default"].role_rules_by_id) == {"seal"}
     assert not publisher.problems
 
 
