@@ -185,8 +185,8 @@ class JwksCache:
                 return
             if known.fetched_at is not None and known.fetched_at >= fetched_at:
                 return
-            fetched_at = min(fetched_at, self._clock())
-            usable_until = fetched_at + self._schedule.max_staleness
+            # The clock of a control plane may be ahead.
+            usable_until = min(fetched_at, self._clock()) + self._schedule.max_staleness
             self._ring = self._ring.having(
                 replace(known, keys=keys, fetched_at=fetched_at, usable_until=usable_until)
             )

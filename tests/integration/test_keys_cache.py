@@ -259,6 +259,21 @@ def test_a_clock_put_back_makes_no_keys_younger() -> None:
     asyncio.run(scenario())
 
 
+def test_keys_of_a_control_plane_whose_clock_is_ahead_count_no_longer() -> None:
+    async def scenario() -> None:
+        async with stage(OLD, schedule=replace(CALM, max_staleness=3600.0)) as play:
+            play.server.handler = answering(status=503)
+            known = play.cache.current().issuers[play.server.issuer].keys
+            assert known is not None
+            play.cache.seed(play.server.issuer, known, NOW + 50.0)
+            play.clock.now = NOW + 3599.0
+            assert isinstance(play.judge(play.token(OLD)), Principal)
+            play.clock.now = NOW + 3600.0
+            assert await play.ask(play.token(OLD)) is Reason.KEYS_UNAVAILABLE
+
+    asyncio.run(scenario())
+
+
 def test_registrations_change_while_running() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:
