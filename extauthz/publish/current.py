@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.compile.directory import Directory
 from extauthz.domain.policy_digest import PolicyDigest
-from extauthz.publish.loading import short_steps
+from extauthz.publish.loading import housekeeping
 from extauthz.publish.loading_threads import lower_priority
 
 if TYPE_CHECKING:
@@ -59,5 +59,5 @@ class CurrentPolicies:
 
 def _count(digest: PolicyDigest) -> None:
     lower_priority()
-    with short_steps():
+    with housekeeping():
         digest.counted()

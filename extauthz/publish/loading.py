@@ -26,6 +26,7 @@ YOUNG_OBJECTS: Final = 100
 """Objects that are searched for cyclic garbage at once, approximately."""
 FREED_AT_ONCE: Final = 100
 
+_housekeeping = threading.Lock()
 _loads = 0
 _before = (0.005, (700, 10, 10))
 _change = threading.Lock()
@@ -66,6 +67,17 @@ def _keep(phase: str, _info: dict[str, int]) -> None:
         gc.freeze()
 
 
+@contextmanager
+def housekeeping() -> Iterator[None]:
+    """Do in short steps what no answer waits for, one after the other.
+
+    Of two threads that do it at the same time one would get the interpreter whenever the other gives way, and
+    checks would wait twice as often.
+    """
+    with _housekeeping, short_steps():
+        yield
+
+
 def free(entries: list[Any]) -> None:
     """Free the entries of a list, which is empty then: all at once, no other thread would run meanwhile."""
     while entries:
@@ -78,7 +90,7 @@ def retire(snapshots: list[Snapshot]) -> None:
     What another snapshot shares, or a check under way still holds, stays.
     """
     tables: list[Map[Any, Any]] = []
-    with short_steps():
+    with housekeeping():
         while snapshots:
             snapshots[-1].forget()
             tables += snapshots.pop().tables()

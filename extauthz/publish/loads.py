@@ -104,7 +104,7 @@ class TenantLoads:
         rules = documents.role_rules
         for table in (
             documents.resources,
-            rules.parts if isinstance(rules, CopiedRows) else rules,
+            rules.texts if isinstance(rules, CopiedRows) else rules,
             documents.role_bindings,
             documents.attribute_policies,
         ):

@@ -100,7 +100,7 @@ class Compiler:
             if not isinstance(rows, CopiedRows):
                 yield from read("role_rule", rows)
                 return
-            for part in rows.parts:
+            for part in rows.parts():
                 plain = reader.plain_role_rules(part)
                 yield from read("role_rule", rows.documents(part)) if plain is None else plain
 

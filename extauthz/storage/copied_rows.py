@@ -20,25 +20,39 @@ _NULL: Final = r"\N"
 
 
 class CopiedRows:
-    """The rows of one table, in columns.
+    """The rows of one table. What takes long is done where the rows are read, not where they arrive.
 
-    `parts` has the columns of some rows at a time, one for each of `members`, all equally long.
+    `texts` has what COPY sent, each with some whole rows.
     """
 
     def __init__(self, members: Sequence[str]) -> None:
         """Name the member of a document that each column holds."""
         self.members = tuple(members)
-        self.parts: list[list[list[CopiedText]]] = []
+        self.texts: list[bytes] = []
         self._rest = b""
+        self._count = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return sum(len(part[0]) for part in self.parts)
+        return self._count
 
     def __iter__(self) -> Iterator[Document]:
-        """Yield the documents of all rows."""
-        for part in self.parts:
+        """Yield the documents of all rows. Raises ValueError for a text that is not UTF-8."""
+        for part in self.parts():
             yield from self.documents(part)
+
+    def parts(self) -> Iterator[list[list[CopiedText]]]:
+        """Yield the columns of some rows at a time, one for each of `members`, all equally long.
+
+        Raises:
+            ValueError: a text is not UTF-8.
+        """
+        for octets in self.texts:
+            begin = 0
+            while begin < len(octets):
+                end = octets.find(b"\n", begin + BYTES_AT_ONCE - 1) + 1 or len(octets)
+                yield self._columns(octets[begin:end])
+                begin = end
 
     def documents(self, part: Sequence[Sequence[CopiedText]]) -> Iterator[Document]:
         """Yield the documents of one of the parts."""
@@ -46,32 +60,29 @@ class CopiedRows:
             yield dict(zip(self.members, row, strict=True))
 
     async def take(self, octets: bytes) -> None:
-        """Take what COPY sent next. Raises ValueError for a text that is not UTF-8."""
-        octets = self._rest + octets if self._rest else octets
-        begin = 0
-        while end := octets.find(b"\n", begin + BYTES_AT_ONCE - 1) + 1:
-            self._split(octets[begin:end])
-            begin = end
-        self._rest = octets[begin:]
-
-    def end(self) -> None:
-        """Take the last rows. Raises ValueError for a text that is not UTF-8."""
-        if self._rest:
-            self._split(self._rest)
-            self._rest = b""
+        """Take what COPY sent next; the end of it may be in the middle of a row."""
+        end = octets.rfind(b"\n") + 1
+        if not end:
+            self._rest += octets
+            return
+        self.texts.append(self._rest + octets[:end] if self._rest else octets[:end])
+        self._rest = octets[end:]
+        self._count += octets.count(b"\n")
 
     def last(self, member: str) -> CopiedText:
         """Return a member of the last row. Raises IndexError without rows."""
-        return self.parts[-1][self.members.index(member)][-1]
+        text = self.texts[-1]
+        row = text[text.rfind(b"\n", 0, -1) + 1 :]
+        return self._columns(row)[self.members.index(member)][0]
 
-    def _split(self, octets: bytes) -> None:
+    def _columns(self, octets: bytes) -> list[list[CopiedText]]:
         text = octets.decode()
         fields: list[CopiedText] = [*text.replace("\n", "\t").split("\t")]
         fields.pop()
         if "\\" in text:
             fields = [_read(field) for field in fields]
         count = len(self.members)
-        self.parts.append([fields[column::count] for column in range(count)])
+        return [fields[column::count] for column in range(count)]
 
 
 def _read(field: CopiedText) -> CopiedText:

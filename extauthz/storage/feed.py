@@ -298,7 +298,6 @@ async def _copied(connection: Connection, table: Table, tenant: str) -> CopiedRo
             output=found.take,
             timeout=_ROWS_WITHIN_S,
         )
-        found.end()
         if len(found) - before < _ROWS_A_STATEMENT:
             return found
         after = UUID(found.last("id"))

@@ -25,7 +25,6 @@ def taken(octets: Sequence[bytes]) -> CopiedRows:
     rows = CopiedRows(("id", "name"))
     for each in octets:
         asyncio.run(rows.take(each))
-    rows.end()
     return rows
 
 
@@ -45,13 +44,13 @@ def test_rows_are_split_in_steps_of_a_bounded_size() -> None:
     written = [(f"r{number}", "x" * 50) for number in range(20_000)]
     rows = taken([copied(written)])
     assert len(rows) == 20_000
-    longest = max(len(copied([*zip(*part, strict=True)])) for part in rows.parts)
+    longest = max(len(copied([*zip(*part, strict=True)])) for part in rows.parts())
     assert longest <= BYTES_AT_ONCE + 60
 
 
 def test_a_text_that_is_not_utf_8_is_an_error() -> None:
     with pytest.raises(ValueError, match="utf-8"):
-        taken([b"r\t\xff\n"])
+        list(taken([b"r\t\xff\n"]))
 
 
 def test_the_last_row_is_known_by_its_id() -> None:
