@@ -36,7 +36,7 @@ async def until(condition: Callable[[], object], *, within: float = 5.0, what: s
     return time.monotonic() - began
 
 
-def paced(every_s: float = 0.02, *, for_s: float = math.inf) -> Iterator[None]:
+def paced(every_s: float = 0.05, *, for_s: float = math.inf) -> Iterator[None]:
     """Yield at once and then every `every_s` seconds, until `for_s` seconds have passed.
 
     For what a test asks repeatedly: without pauses it takes the CPU time of the process that answers.
