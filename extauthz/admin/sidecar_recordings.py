@@ -22,7 +22,8 @@ from extauthz.rest.problems import accepted, invalid
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
 from extauthz.storage.outcome import refusals_returned
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 
 if TYPE_CHECKING:
     from extauthz.recording.documents import Counted

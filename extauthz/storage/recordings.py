@@ -31,6 +31,7 @@ from extauthz.recording.tally import Tally
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_rows import ShapeRow, StoredRows, add_row
+from extauthz.storage.recording_senders import BatchPart, first_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,17 +45,7 @@ AttributesRead = Callable[[str], Set[str]]
 """Names the attributes that live rules and drafts of a tenant read."""
 
 _REMEMBERED_DAYS: Final = 32
-_WINDOW: Final = 63
 _LOADED_AT_ONCE: Final = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPart:
-    """The counts of one batch for one tenant. `number` is the batch's, of the sender `instance`."""
-
-    instance: str
-    number: int
-    counted: Sequence[Counted]
 
 
 @dataclass(slots=True)
@@ -120,7 +111,7 @@ class RecordingStore:
             await self._add_partition(tenant, day)
         written: dict[tuple[str, date], _Day] = {}
         async with tenant_transaction(self._pool, tenant) as connection:
-            new = await _first_time(connection, tenant, parts)
+            new = await first_time(connection, tenant, parts)
             by_day: dict[date, list[Counted]] = {}
             for part in new:
                 for one in part.counted:
@@ -149,51 +140,6 @@ class RecordingStore:
     async def _create_partition(self, tenant: str, day: date) -> None:
         async with tenant_transaction(self._pool, tenant) as connection:
             await connection.execute("SELECT add_recording_day($1)", day)
-
-
-async def _first_time(connection: Connection, tenant: str, parts: Sequence[BatchPart]) -> list[BatchPart]:
-    """Return the parts of batches that have not counted yet, and note that they have."""
-    records = await connection.fetch(
-        "SELECT instance::text, highest, seen FROM recording_senders"
-        " WHERE tenant_id = $1 AND instance = ANY($2::uuid[]) ORDER BY instance FOR UPDATE",
-        tenant,
-        sorted({part.instance for part in parts}),
-    )
-    known = {record["instance"]: (record["highest"], record["seen"]) for record in records}
-    new: list[BatchPart] = []
-    for part in sorted(parts, key=lambda part: (part.instance, part.number)):
-        found = _counted_in(*known.get(part.instance, (0, 0)), part.number)
-        if found is not None:
-            known[part.instance] = found
-            new.append(part)
-    if new:
-        await connection.execute(
-            "INSERT INTO recording_senders AS s (tenant_id, instance, highest, seen)"
-            " SELECT $1, r.instance, r.highest, r.seen"
-            " FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS r (instance, highest, seen)"
-            " ON CONFLICT (tenant_id, instance) DO UPDATE"
-            " SET highest = excluded.highest, seen = excluded.seen, at = now()",
-            tenant,
-            list(known),
-            [highest for highest, _ in known.values()],
-            [seen for _, seen in known.values()],
-        )
-    return new
-
-
-def _counted_in(highest: int, seen: int, number: int) -> tuple[int, int] | None:
-    """Return the window of numbers with one more; None: it has the number, or the number is too old.
-
-    Bit n of `seen` is the number `highest - 1 - n`.
-    """
-    if number > highest:
-        shift = number - highest
-        before = (seen << 1 | (highest > 0)) << (shift - 1) if shift <= _WINDOW else 0
-        return number, before & (1 << _WINDOW) - 1
-    back = highest - 1 - number
-    if back < 0 or back >= _WINDOW or seen >> back & 1:
-        return None
-    return highest, seen | 1 << back
 
 
 class _DayWriter:

@@ -8,7 +8,8 @@ import pytest
 from extauthz.domain.reasons import Reason
 from extauthz.recording.documents import Counted
 from extauthz.recording.shape import HOST, METHOD, PATH, PEER, SUBJECT, Shape
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 from tests.integration.authzen_scenario import write_scenario
 from tests.integration.rest_harness import Api, rest, rule
 from tests.integration.rest_saas import firms

@@ -14,7 +14,8 @@ from extauthz.recording.shape import ABSENT, FOLDED, Shape, literal
 from extauthz.storage import recorded_shapes
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_shapes import Recorded, RecordedDay
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 from tests.integration.storage_documents import connected, pool_of
 from tests.recording_parts import HOUR, INSTANCE, counted, decision_id, shape
 

@@ -7,7 +7,8 @@ import pytest
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Rule, RuleKind
 from extauthz.recording.shape import FOLDED, Shape
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 from tests.integration.rest_harness import Api, rest, rule
 from tests.integration.test_rest_explain import POLICIES, RULES, condition, policy, written
 from tests.recording_parts import INSTANCE, counted, decision_id, shape

@@ -19,7 +19,8 @@ from extauthz.runtime import replays
 from extauthz.runtime.replays import Replays
 from extauthz.storage import replay_jobs
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 from extauthz.storage.replay_jobs import MAX_ATTEMPTS, MAX_UNFINISHED, Queued
 from tests.integration.rest_harness import READING, Api, rest, role_model
 from tests.integration.rest_saas import firms

@@ -16,7 +16,8 @@ from extauthz.domain.tenancy import TenancyMode
 from extauthz.rest.authorization import Permission
 from extauthz.rest.operation import Operation
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.recordings import BatchPart, RecordingStore
+from extauthz.storage.recording_senders import BatchPart
+from extauthz.storage.recordings import RecordingStore
 from extauthz.storage.sidecars import SidecarReport
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms
