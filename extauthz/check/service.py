@@ -318,6 +318,10 @@ class CheckService:
             if check.trace is not None:
                 check.trace.mark(WAIT)
             found = self._judge(check, pending.request, answer=answer)
+            if not isinstance(found, Denied | Needs):
+                # INVARIANT: what allows is valid when it is answered. Meanwhile the token or the policies may
+                # have become too old: the issuer was slow, or the process was stopped.
+                found = self._judge(check, pending.request, answer=answer, now=self._recorder.now())
         except Exception:  # noqa: BLE001  # INVARIANT: as above
             return self._failed(check)
         if isinstance(found, Needs):
@@ -332,17 +336,20 @@ class CheckService:
         *,
         verify_first_seen: bool = True,
         answer: Introspected | None = None,
+        now: float | None = None,
     ) -> Verdict | Needs:
+        """Judge at `now`; None: at the time at which the check arrived."""
         # Read once: service keys and policies must be of one moment.
         directory = self._policies.current()
         service_keys = _NO_SERVICE_KEYS if directory is None else directory.service_keys
         keys = Keys(
             self._keys.current(), service_keys, self.tokens, verify_first_seen, self._introspected, answer
         )
+        at = check.now if now is None else now
         trace = check.trace
         if trace is None:
-            return judge(request, directory, keys, self._policy, check.decision_id, check.now)
-        found = judge(request, directory, keys, self._policy, check.decision_id, check.now, trace.identified)
+            return judge(request, directory, keys, self._policy, check.decision_id, at)
+        found = judge(request, directory, keys, self._policy, check.decision_id, at, trace.identified)
         if not isinstance(found, Needs):
             trace.mark(DECIDE)
         return found

@@ -49,6 +49,10 @@ class Recorder:
         self._random_bytes = random_bytes
         self._clock = clock
 
+    def now(self) -> float:
+        """Return the time by the clock of `Check.now`."""
+        return self._clock()
+
     def begin(self, entrance: str) -> Check:
         """Take a slot in the log for a check that has arrived by an entrance (`ENTRANCES`)."""
         now = self._clock()

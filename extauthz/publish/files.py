@@ -224,6 +224,7 @@ class FilesPublisher:
 
     def load_first(self) -> Sequence[object]:
         """Load before serving, and return the problems."""
+        looked_at = self._clock(), self._steady()
         try:
             signature = self._source.signature()
         except OSError as error:
@@ -231,7 +232,7 @@ class FilesPublisher:
                 PolicyFileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))
             ]
             return self._problems
-        return self._take(signature)
+        return self._take(signature, looked_at)
 
     @property
     def available(self) -> None:
@@ -251,7 +252,12 @@ class FilesPublisher:
             await threads.run(self.look)
 
     def look(self) -> None:
-        """Look once: confirm what is current, or take a change that has settled."""
+        """Look once: confirm what is current, or take a change that has settled.
+
+        INVARIANT: what was read is confirmed for the time before it was read. The process may be stopped, or
+        the file system may answer late.
+        """
+        looked_at = self._clock(), self._steady()
         try:
             signature = self._source.signature()
         except OSError as error:
@@ -260,20 +266,21 @@ class FilesPublisher:
         self._seen = signature
         if signature == self._loaded:
             self._problems = ()
-            self._confirmed_steady = self._steady()
-            self._current.confirm(self._clock())
+            confirmed_at, self._confirmed_steady = looked_at
+            self._current.confirm(confirmed_at)
             return
         if settled and (signature != self._refused or self._steady() >= self._read_again_at):
             self.on_busy(True)
             try:
                 with short_steps():
-                    self._alarm(self._take(signature), signature)
+                    self._alarm(self._take(signature, looked_at), signature)
             finally:
                 self.on_busy(False)
         if signature != self._loaded:
             self._current.grow_old(self._steady() - self._confirmed_steady, self._clock())
 
-    def _take(self, signature: FolderState) -> list[PolicyFileProblem]:
+    def _take(self, signature: FolderState, looked_at: tuple[float, float]) -> list[PolicyFileProblem]:
+        """Put in force what the files have; `looked_at` is the time before `signature`, by both clocks."""
         loaded = self._source.load(self._revision + 1)
         if not isinstance(loaded, Snapshot):
             self._problems = loaded
@@ -285,13 +292,13 @@ class FilesPublisher:
         # This thread counts the digest for its line below. Were it counted in another one as well, checks
         # would wait twice as often for the interpreter.
         loaded.policy_digest.begin_count()
-        self._confirmed_steady = self._steady()
+        confirmed_at, self._confirmed_steady = looked_at
         self._current.swap(
             Directory(
                 mode=TenancyMode.SELFHOST,
                 snapshots={DEFAULT_TENANT: loaded},
                 epoch=self._epoch,
-                confirmed_at=self._clock(),
+                confirmed_at=confirmed_at,
             )
         )
         _log.info("policies_loaded", revision=self._revision, digest=loaded.policy_digest.counted())

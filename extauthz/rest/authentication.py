@@ -157,9 +157,14 @@ async def _identified(headers: Headers, services: AdminServices, *, bearer_keys:
         fetch = asyncio.wrap_future(services.keys.ensure(found.issuer, found.kid))
         await asyncio.wait({fetch}, timeout=KEY_WAIT_S)
         found = _identify(headers, services, now)
+        if isinstance(found, Principal):
+            found = _identify(headers, services, services.clock())
     if isinstance(found, NeedsIntrospection) and services.introspector is not None:
         answer = await asyncio.wrap_future(services.introspector.ask(found, INTROSPECTION_WAIT_S))
         found = _identify(headers, services, now, answer)
+        if isinstance(found, Principal):
+            # INVARIANT: the token is valid now; it may have expired while the issuer was asked.
+            found = _identify(headers, services, services.clock(), answer)
     if isinstance(found, Needs):
         found = found.otherwise
     match found:

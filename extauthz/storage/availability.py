@@ -96,6 +96,10 @@ class NoPrimaryError(ConnectionError):
         self.failures = failures
 
 
+class NotSentError(asyncpg.ConnectionDoesNotExistError):
+    """The server had ended the connection before a statement was sent on it."""
+
+
 class OutcomeUnknownError(Exception):
     """The connection was lost after COMMIT was sent: the transaction is stored entirely or not at all."""
 

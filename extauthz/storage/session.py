@@ -21,6 +21,7 @@ from extauthz.settings import Pooler
 from extauthz.storage.availability import (
     DatabaseState,
     NoAnswerError,
+    NotSentError,
     OutcomeUnknownError,
     cause_of,
     unavailability_of,
@@ -182,7 +183,7 @@ class Session(_Base):
             # asyncpg read the server's last words while no statement ran, and not yet the end of the
             # connection. It refuses the statement as its own mistake, and has not sent it.
             self.terminate()
-            lost = asyncpg.ConnectionDoesNotExistError("the server has ended the connection")
+            lost = NotSentError("the server has ended the connection")
             self._failed(lost)
             raise lost from error
         except Exception as error:
@@ -227,6 +228,7 @@ async def transaction(
     The transaction must have begun by `deadline` (the loop's clock).
 
     Raises:
+        NotSentError: the server had ended the connection before COMMIT was sent: nothing is stored.
         OutcomeUnknownError: the connection was lost while the transaction was committed.
     """
     begun: Transaction = connection.transaction(isolation=cast("Any", isolation), readonly=readonly)
@@ -245,7 +247,11 @@ async def transaction(
         connection.terminate()
         raise
     try:
+        if _is_closed(connection):
+            raise NotSentError("the server has ended the connection")
         await begun.commit()
+    except NotSentError:
+        raise
     except asyncpg.PostgresError as error:
         refused = getattr(error, "severity_en", None) == "ERROR"
         if readonly or refused or isinstance(error, asyncpg.InFailedSQLTransactionError):
@@ -257,12 +263,21 @@ async def transaction(
         raise OutcomeUnknownError(cause_of(error)) from error
 
 
-async def _rolled_back(connection: Connection, rollback: Callable[[], Any]) -> None:
+def _is_closed(connection: Connection) -> bool:
     try:
-        if not connection.is_closed():
-            await rollback()
+        return connection.is_closed()
     except asyncpg.InterfaceError:
         # The pool already released the connection, which was closed while in use.
+        return True
+
+
+async def _rolled_back(connection: Connection, rollback: Callable[[], Any]) -> None:
+    if _is_closed(connection):
+        return
+    try:
+        await rollback()
+    except asyncpg.InterfaceError:
+        # It was closed meanwhile.
         return
     except Exception:  # noqa: BLE001  # the error of the body is the one to raise
         connection.terminate()

@@ -1,5 +1,6 @@
 """Opaque tokens at the REST API of a real process: callers of the one tenant, none of many tenants."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -19,8 +20,13 @@ RESOURCE = {"name": "invoice:read", "displayName": "Invoices", "serviceName": "b
 
 async def introspect(request: web.Request) -> web.StreamResponse:
     token = (await request.post()).get("token")
-    if token not in {"admin-token", "clerk-token"}:
+    if token not in {"admin-token", "clerk-token", "late-token"}:
         return web.json_response({"active": False})
+    if token == "late-token":
+        expires_at = int(time.time()) + 1
+        await asyncio.sleep(expires_at + 0.1 - time.time())
+        late = {"active": True, "sub": "alice", "aud": AUDIENCE, "exp": expires_at, "scope": "administrator"}
+        return web.json_response(late)
     said = {"active": True, "sub": "alice", "aud": AUDIENCE, "exp": int(time.time()) + 600}
     return web.json_response(said | {"scope": "administrator" if token == "admin-token" else "clerk"})
 
@@ -49,6 +55,7 @@ def test_an_opaque_token_is_of_a_caller_of_the_only_tenant(tmp_path: Path, datab
             database_environment(database.address),
             OIDC_ENABLED="true",
             IDENTITY_PROVIDERS=str(file),
+            TOKEN_LEEWAY="0",
         ) as found:
             found.start()
             ask = found.rest.ask
@@ -63,8 +70,11 @@ def test_an_opaque_token_is_of_a_caller_of_the_only_tenant(tmp_path: Path, datab
             assert ask("POST", "/api/v1/check", question, token="clerk-token").status == 200
             refused = ask("GET", "/api/v1/resources", token="invented")
             assert (refused.status, refused.document["reason"]) == (401, "token_inactive")
+            # It expires while its issuer is asked.
+            refused = ask("POST", "/api/v1/resources", RESOURCE, token="late-token")
+            assert (refused.status, refused.document["reason"]) == (401, "token_expired")
         asked = server.requests["/introspect"]
-        assert asked == 3
+        assert asked == 4
         assert server.requests["/jwks"] == 0
 
 

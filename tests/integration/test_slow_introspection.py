@@ -74,6 +74,22 @@ def sidecar(folder: Path, issuer: str, **settings: str) -> Iterator[Serving]:
         yield found
 
 
+class Late:
+    """Says of a token that is about to expire that it is active, and answers after it has expired."""
+
+    def __init__(self, server: KeyServer) -> None:
+        self.server = server
+        server.handler = self.handle
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return await self.server.serve_keys(request)
+        expires_at = int(time.time()) + 1
+        await asyncio.sleep(expires_at + 0.1 - time.time())
+        said = {"active": True, "sub": "alice", "aud": AUDIENCE, "token_type": "Bearer", "exp": expires_at}
+        return web.json_response(said)
+
+
 def jwt(issuer: str, number: int) -> str:
     now = int(time.time())
     return KEY.sign(claims(iss=issuer, iat=now - 5, exp=now + 600, number=number))
@@ -142,3 +158,13 @@ def test_the_http_entrance_answers_others_meanwhile(tmp_path: Path) -> None:
             provider.answers.set()
             await_true(lambda: ask("another")[0] == 200, within=15, what="an answer again")
     ports.release()
+
+
+@pytest.mark.parametrize("server", ["native", "grpcio"])
+def test_a_token_that_expires_while_its_issuer_is_asked_is_refused(tmp_path: Path, server: str) -> None:
+    with identity_provider(KEY) as keys:
+        Late(keys)
+        with sidecar(tmp_path, keys.issuer, GRPC_SERVER=server, TOKEN_LEEWAY="0") as found:
+            answer = found.check(path="/x", headers={"authorization": "Bearer opaque"}, timeout=10)
+            assert answer is not None
+            assert answer.metadata["reason"] == "token_expired"

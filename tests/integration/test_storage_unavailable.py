@@ -15,9 +15,9 @@ from extauthz.domain.service_key import PresentedKey, key_text
 from extauthz.storage import pool as pool_module
 from extauthz.storage import role_rules, service_keys
 from extauthz.storage import session as session_module
-from extauthz.storage.availability import DatabaseState, Unavailability
+from extauthz.storage.availability import DatabaseState, NotSentError, Unavailability
 from extauthz.storage.outcome import DatabaseUnavailable
-from extauthz.storage.pool import open_pool
+from extauthz.storage.pool import open_pool, tenant_transaction
 from extauthz.storage.rows import Page, Stored
 from extauthz.storage.write import Written, read
 from tests.faults.tcp_gate import TcpGate
@@ -139,6 +139,30 @@ async def test_a_session_that_the_server_ends_between_two_statements_is_lost(dat
         assert isinstance(found, DatabaseUnavailable)
         assert found.kind is Unavailability.LOST
         assert isinstance(await listed(pool), Page)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_session_that_ends_before_its_commit_is_sent_stored_nothing(
+    database: "Database", is_closed: bool
+) -> None:
+    async with (
+        late_ends(database.address.port) as (port, ended),
+        pool_of(
+            database.address if is_closed else replace(database.address, port=port), "default", max_size=1
+        ) as pool,
+    ):
+
+        async def interrupted() -> None:
+            async with tenant_transaction(pool, "default") as connection:
+                await connection.execute("UPDATE tenants SET revision = revision + 1")
+                await end_sessions(database)
+                if not is_closed:
+                    await last_words(ended)
+
+        with pytest.raises(NotSentError):
+            await interrupted()
+        async with connected(database.superuser) as superuser:
+            assert await superuser.fetchval("SELECT max(revision) FROM tenants") == 0
 
 
 async def test_sessions_that_are_stopped_are_given_up_and_replaced(database: "Database") -> None:

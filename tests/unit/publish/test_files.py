@@ -15,7 +15,7 @@ from extauthz.domain.policy_digest import entity_hash
 from extauthz.folders.files import read_file
 from extauthz.publish import files
 from extauthz.publish.current import CurrentPolicies
-from extauthz.publish.files import FilesPublisher, PolicyDirectory
+from extauthz.publish.files import FilesPublisher, FolderState, PolicyDirectory
 from tests.shipped_model import MODEL
 
 DENY = "role_rules: [{id: shut, sub: '*', dom: '*', obj: vault, act: '*', effect: deny}]"
@@ -250,6 +250,42 @@ def test_policies_that_are_not_confirmed_grow_old_although_the_clock_is_put_back
     (tmp_path / "elsewhere").rename(folder)
     publisher.look()
     assert age() == 0.0
+
+
+class Late(PolicyDirectory):
+    """A directory whose answer comes an hour late, as after a stop of the process."""
+
+    clocks: tuple[list[float], ...] = ()
+
+    def signature(self) -> FolderState:
+        found = super().signature()
+        for clock in self.clocks:
+            clock[0] += 3_600.0
+        return found
+
+
+def test_policies_are_as_old_as_the_look_at_their_files_began(tmp_path: Path) -> None:
+    (tmp_path / "denies.yaml").write_text(DENY)
+    clock, steady, current = [10_000.0], [500.0], CurrentPolicies()
+    source = Late(tmp_path, Reading(), MODEL)
+    publisher = FilesPublisher(source, current, clock=lambda: clock[0], steady=lambda: steady[0])
+    source.clocks = clock, steady
+
+    def confirmed_at() -> float:
+        found = current.current()
+        assert found is not None
+        return found.confirmed("default")
+
+    assert not publisher.load_first()
+    assert confirmed_at() == 10_000.0
+    began = clock[0]
+    publisher.look()
+    assert confirmed_at() == began < clock[0]
+    (tmp_path / "denies.yaml").write_text(DENY.replace("vault", "safe"))
+    publisher.look()
+    began = clock[0]
+    publisher.look()
+    assert confirmed_at() == began < clock[0]
 
 
 def test_what_looks_like_policies_and_is_not_read_is_a_warning(tmp_path: Path) -> None:
