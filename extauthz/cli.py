@@ -31,10 +31,20 @@ def main(arguments: list[str] | None = None) -> None:
         status = FAILED
     except OSError as error:
         _drop_output()
-        status = fail(f"the system refuses to go on: {error.strerror or error}")
+        status = fail(f"the system refuses to go on: {_named(error)}")
     except KeyboardInterrupt:
         status = FAILED
     sys.exit(status)
+
+
+def _named(error: OSError) -> str:
+    """Return what the system says, with the file that it says it of."""
+    said = error.strerror or str(error)
+    if not isinstance(error.filename, str):
+        return said
+    # Python opens this file for the TLS of libraries, wherever they are imported.
+    of = "SSLKEYLOGFILE " if error.filename == os.environ.get("SSLKEYLOGFILE") else ""
+    return f"{of}{error.filename!r}: {said}"
 
 
 def _parsed(given: list[str]) -> argparse.Namespace:

@@ -40,6 +40,7 @@ from extauthz.runtime.announce import announce, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.control_channel import WORKER_KEY, WORKER_URL
+from extauthz.runtime.descriptors import descriptor_problem
 from extauthz.runtime.http_server import MAX_CONNECTIONS, follower_connections, serve
 from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.migrations import ServedSchema
@@ -266,6 +267,8 @@ async def _build(
         if log is not None:
             checks["decision_log"] = False
             problems.append(log_problem(log))
+        if (problem := descriptor_problem()) is not None:
+            problems.append(problem)
         return Readiness(
             ready=all(own.values()) and workers.ready and log_takes_decisions(decision_log),
             checks=checks,

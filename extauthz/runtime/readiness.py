@@ -17,6 +17,7 @@ from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
+from extauthz.runtime.descriptors import descriptor_problem
 from extauthz.runtime.issuers import Issuers
 from extauthz.settings import OverflowAction, Settings, StaleAction
 from extauthz.telemetry.readiness import shown_problems
@@ -69,11 +70,13 @@ class WorkerReadiness:
         return checks
 
     def problems(self) -> list[str]:
-        """Return the problems of the newest policies (each names its tenant), of files and of the log."""
+        """Return the problems of policies (each names its tenant), of files, the process and the log."""
         log = self._decision_log.problem
         shown = [*policy_problems(self._publisher), *self._issuers.problems()]
         if self._assertion_keys is not None and self._assertion_keys.problem is not None:
             shown.append(self._assertion_keys.problem)
+        if (problem := descriptor_problem()) is not None:
+            shown.append(problem)
         return shown if log is None else [*shown, log_problem(log)]
 
     def gate(self, checks: dict[str, bool]) -> bool:

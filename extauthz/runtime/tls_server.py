@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from extauthz.rest.problems import ProblemError
 from extauthz.runtime.rest_tls import RestTls
+from extauthz.telemetry.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class TlsServer(uvicorn.Server):
         self._listener, self._tls, self._max_connections = listener, tls, max_connections
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._seldom = Seldom()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept on the listener; `sockets` is empty, so that uvicorn accepts on none."""
@@ -66,7 +68,8 @@ class TlsServer(uvicorn.Server):
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:
-                _log.warning("accept_failed", problem=str(error))
+                if self._seldom.is_due("accept_failed"):
+                    _log.warning("accept_failed", problem=str(error))
                 await asyncio.sleep(_PAUSE_S)
                 continue
             if len(self._handshakes) + len(self.server_state.connections) >= self._max_connections:

@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from extauthz.telemetry.redaction import redact
+from extauthz.telemetry.seldom import SeldomAcceptFailures
 
 FORMATS: Final = ("json", "console")
 
@@ -78,6 +79,7 @@ def configure(level: str, log_format: str, *, stream: TextIO | None = None) -> N
             ],
         )
     )
+    handler.addFilter(SeldomAcceptFailures())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.command_line import run_extauthz
-from tests.integration.serving import database_environment, environment, serving
+from tests.integration.serving import database_environment, environment, finished, serving
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -126,3 +126,11 @@ def test_a_user_without_a_name_or_a_home_connects(database: "Database") -> None:
         env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_for_tls_keys_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    keys = tmp_path / "missing" / "keys.log"
+    done = finished("doctor", environ={"SSLKEYLOGFILE": str(keys)})
+    assert done.returncode == 1
+    problem = f"SSLKEYLOGFILE {str(keys)!r}: No such file or directory"
+    assert done.stderr == f"extauthz: the system refuses to go on: {problem}\n"

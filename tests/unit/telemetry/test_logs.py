@@ -12,6 +12,7 @@ import structlog
 
 from extauthz.telemetry.logs import configure
 from extauthz.telemetry.redaction import redact_text
+from extauthz.telemetry.seldom import LOG_EVERY_S, Seldom
 from tests.command_line import logging_as_before
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
@@ -153,3 +154,26 @@ def test_a_line_that_cannot_be_written_raises_no_error_in_the_code_that_logs(
             full.flush()
         # What is buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_connections_that_cannot_be_accepted_are_logged_once_in_a_while(stream: io.StringIO) -> None:
+    configure("INFO", "json", stream=stream)
+    for _ in range(3):
+        logging.getLogger("pygrpc_native.server").warning("gRPC accept failed: Too many open files")
+        logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: 5")
+        logging.getLogger("asyncio").error("another")
+    assert [str(event["event"]).split("\n")[0] for event in events(stream)] == [
+        "gRPC accept failed: Too many open files",
+        "socket.accept() out of system resource",
+        "another",
+        "another",
+        "another",
+    ]
+
+
+def test_an_event_that_was_logged_long_ago_is_logged_again() -> None:
+    now = [0.0]
+    seldom = Seldom(steady=lambda: now[0])
+    assert [seldom.is_due("accept_failed"), seldom.is_due("accept_failed")] == [True, False]
+    now[0] = LOG_EVERY_S
+    assert [seldom.is_due("accept_failed"), seldom.is_due("accept_failed")] == [True, False]
