@@ -1,5 +1,6 @@
 """The change guard over REST: drafts required, limits of a replay, approvals and what voids them."""
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from tests.integration.draft_requests import (
     RULES,
     V1,
     a_draft,
+    items,
     policy,
     publish,
     resource,
@@ -219,3 +221,31 @@ async def test_a_draft_that_is_not_there_is_not_approved(database: "Database") -
         draft = await a_draft(api)
         (await api.post(f"{DRAFTS}/{draft}/approve", {"comment": ""}, caller="tenant")).problem(422)
         (await api.post(f"{DRAFTS}/{draft}/approve", {}, caller="tenant")).problem(422)
+
+
+async def test_of_many_requests_one_publishes_and_only_what_was_approved(database: "Database") -> None:
+    async with rest(database) as api:
+        second_admin(api)
+        await guard(api, max_newly_allowed=0)
+        for number in range(4):
+            draft = await a_draft(api, caller="tenant")
+            q = f"?draft={draft}"
+            (await api.post(RULES + q, rule(act=f"seen{number}"), caller="tenant")).succeeded(201)
+            await replayed(api, draft, allowed=1)
+            before = await revision(api)
+            # The change comes before, between or after the approval and the publications.
+            late = (
+                api.post(RULES + q, rule(act=f"late{number}"), caller="tenant") for _ in range(number % 2)
+            )
+            publications = [publish(api, draft, caller="tenant") for _ in range(16)]
+            approvals = [approve(api, draft, "second") for _ in range(4)]
+            answers = await asyncio.gather(*publications[:8], *approvals, *publications[8:], *late)
+            answers.append(await publish(api, draft, caller="tenant"))
+            assert {answer.status for answer in answers} <= {200, 201, 409}
+            live = {each["act"] for each in await items(api, RULES)}
+            published = f"seen{number}" in live
+            assert published or number % 2
+            assert f"late{number}" not in live
+            assert await revision(api) == before + published
+            done = [answer for answer in answers if answer.body.get("state") == "published"]
+            assert len(done) == published
