@@ -155,6 +155,7 @@ def test_the_cache_answers_only_callers_with_a_key_for_the_tenant(firms: Fleet) 
         assert made.status == 201, made
         keys[slug] = str(made.document["bootstrapKey"])
     head = firms.first("acme/head.json", keys["acme"])
+    firms.first("globex/head.json", keys["globex"])
     paths = ["acme/head.json", "acme/head.json?after=0&wait=0", head.body("acme")]
     for path in paths:
         assert firms.ask(path, keys["acme"]).status == 200
