@@ -338,18 +338,20 @@ class CheckService:
         answer: Introspected | None = None,
         now: float | None = None,
     ) -> Verdict | Needs:
-        """Judge at `now`; None: at the time at which the check arrived."""
+        """Judge again at `now`; None: judge at the time at which the check arrived."""
         # Read once: service keys and policies must be of one moment.
         directory = self._policies.current()
         service_keys = _NO_SERVICE_KEYS if directory is None else directory.service_keys
         keys = Keys(
             self._keys.current(), service_keys, self.tokens, verify_first_seen, self._introspected, answer
         )
-        at = check.now if now is None else now
+        if now is not None:
+            # A trace has the first time it was judged.
+            return judge(request, directory, keys, self._policy, check.decision_id, now)
         trace = check.trace
         if trace is None:
-            return judge(request, directory, keys, self._policy, check.decision_id, at)
-        found = judge(request, directory, keys, self._policy, check.decision_id, at, trace.identified)
+            return judge(request, directory, keys, self._policy, check.decision_id, check.now)
+        found = judge(request, directory, keys, self._policy, check.decision_id, check.now, trace.identified)
         if not isinstance(found, Needs):
             trace.mark(DECIDE)
         return found
