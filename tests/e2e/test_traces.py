@@ -132,12 +132,18 @@ def test_a_check_is_below_the_span_of_the_proxy(parts: Parts, collector: Collect
                 span.span_id == checks_of(found, trace)[0].parent_span_id for span in found.spans
             )
         )
-    lines = {
-        line["trace_id"]: line
-        for line in map(json.loads, Path(environ["DECISION_LOG"]).read_text().splitlines())
-        if line["event"] == "decision" and line["span_id"] is not None
-    }
-    assert lines.keys() >= traces.keys()
+    lines: dict[str, Any] = {}
+
+    def all_are_logged() -> bool:
+        written = Path(environ["DECISION_LOG"]).read_text().rpartition("\n")[0]
+        lines.update(
+            (line["trace_id"], line)
+            for line in map(json.loads, written.splitlines())
+            if line["event"] == "decision" and line["span_id"] is not None
+        )
+        return lines.keys() >= traces.keys()
+
+    await_true(all_are_logged, what="the lines of the checks")
     for trace, kind in traces.items():
         (check,) = checks_of(collector, trace)
         assert shown(check)["extauthz.entrance"] == kind
