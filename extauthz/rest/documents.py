@@ -6,6 +6,7 @@ model would refuse enumerations and lists. A check across members is a validator
 needs, so that it runs although another member has an error. Errors: `ProblemError` 422 with every problem.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
@@ -185,9 +186,9 @@ class RowDocument(BodyModel):
 
     conditions_at: ClassVar[str] = "/rule_data"
 
+    @abstractmethod
     def to_document(self, row_id: str) -> Document:
         """Return the document to store."""
-        raise NotImplementedError
 
     def document_warnings(self) -> Sequence[DocumentWarning]:
         """Return what may surprise the author, with pointers into the author's document."""
