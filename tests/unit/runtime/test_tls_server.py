@@ -6,6 +6,7 @@ import http.client
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_replaced_certificate_is_used_by_the_next_connection(listening: Listen
     assert ask(listening, replace) == [serial_of(first), serial_of(second)]
 
 
+def problem_of_refused(listening: Listening, replace: Callable[[], None]) -> str:
+    """Replace a good certificate by what is refused, and by a good one; return the problem in the log."""
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    listening.write(first)
+
+    def serials() -> list[int]:
+        replace()
+        seen = [listening.serial(), listening.serial()]
+        listening.write(second)
+        return [*seen, listening.serial()]
+
+    with capture_logs() as logs:
+        seen = ask(listening, serials)
+
+    assert seen == [serial_of(first), serial_of(first), serial_of(second)]
+    assert [each["event"] for each in logs if each["event"] == "tls_reloaded"] == ["tls_reloaded"]
+    (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
+    return str(failed["problem"])
+
+
 @pytest.mark.parametrize(
     ("broken", "problem"),
     [
@@ -72,26 +93,14 @@ def test_a_replaced_certificate_is_used_by_the_next_connection(listening: Listen
 def test_a_broken_certificate_leaves_the_last_good_one_and_is_logged_once(
     listening: Listening, broken: dict[str, bytes | None], problem: str
 ) -> None:
-    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
-    listening.write(first)
-
-    def replace() -> list[int]:
+    def break_one() -> None:
         for name, content in broken.items():
             if content is None:
                 (listening.folder / name).unlink()
             else:
                 (listening.folder / name).write_bytes(content)
-        seen = [listening.serial(), listening.serial()]
-        listening.write(second)
-        return [*seen, listening.serial()]
 
-    with capture_logs() as logs:
-        seen = ask(listening, replace)
-
-    assert seen == [serial_of(first), serial_of(first), serial_of(second)]
-    (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
-    assert problem in failed["problem"]
-    assert [each["event"] for each in logs if each["event"] == "tls_reloaded"] == ["tls_reloaded"]
+    assert problem in problem_of_refused(listening, break_one)
 
 
 @pytest.mark.parametrize(
@@ -100,22 +109,10 @@ def test_a_broken_certificate_leaves_the_last_good_one_and_is_logged_once(
 def test_a_certificate_that_is_not_valid_now_replaces_no_good_one(
     listening: Listening, hours_away: int, problem: str
 ) -> None:
-    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
     begin = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours_away)
-    listening.write(first)
+    other = listening.authority.issue(NAME, valid_from=begin)
 
-    def replace() -> list[int]:
-        listening.write(listening.authority.issue(NAME, valid_from=begin))
-        seen = [listening.serial(), listening.serial()]
-        listening.write(second)
-        return [*seen, listening.serial()]
-
-    with capture_logs() as logs:
-        seen = ask(listening, replace)
-
-    assert seen == [serial_of(first), serial_of(first), serial_of(second)]
-    (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
-    assert re.search(problem, failed["problem"])
+    assert re.search(problem, problem_of_refused(listening, lambda: listening.write(other)))
 
 
 def test_a_certificate_that_expired_is_logged_and_replaced_by_any_other(listening: Listening) -> None:
