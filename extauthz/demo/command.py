@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from extauthz.demo.processes import ProcessFailedError, StoppedError
 from extauthz.demo.report import ReportLine
 from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
+from extauthz.demo.stopping import Stopping
 from extauthz.demo.tenants import Tenant
 from extauthz.domain.tenancy import TenancyMode
 
@@ -49,7 +49,7 @@ def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
         return 1
 
 
-def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Path | None) -> int:
+def _run(stack: Stack, stopping: Stopping, *, check: bool, ready_file: Path | None) -> int:
     with contextlib.ExitStack() as leftovers:
         begun = time.monotonic()
         stack.start(lambda step: _tell(f"{time.monotonic() - begun:4.1f} s  starting {step}"))
@@ -67,9 +67,9 @@ def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Pa
 
 
 @contextlib.contextmanager
-def _until_asked_to_end() -> Iterator[threading.Event]:
+def _until_asked_to_end() -> Iterator[Stopping]:
     """Turn the signals that ask for an end into an event, which every wait of the stack watches."""
-    stopping = threading.Event()
+    stopping = Stopping()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in _ENDINGS}
     try:
         yield stopping
@@ -79,7 +79,7 @@ def _until_asked_to_end() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _reopening_on_hangup(stack: Stack, stopping: threading.Event) -> Iterator[None]:
+def _reopening_on_hangup(stack: Stack, stopping: Stopping) -> Iterator[None]:
     """Pass SIGHUP on to extauthz, which reopens its log; a terminal that has gone ends the demo."""
     had_terminal = _has_terminal()
 
@@ -104,7 +104,7 @@ def _has_terminal() -> bool:
     return True
 
 
-def _print_table(stack: Stack, stopping: threading.Event, *, with_story: bool = False) -> bool:
+def _print_table(stack: Stack, stopping: Stopping, *, with_story: bool = False) -> bool:
     agreed = total = 0
     for line in _lines(stack, with_story=with_story and stack.postgres is not None):
         if stopping.is_set():
@@ -200,7 +200,7 @@ def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitS
     draft.replace(ready_file)
 
 
-def _watch(stack: Stack, stopping: threading.Event) -> None:
+def _watch(stack: Stack, stopping: Stopping) -> None:
     """Wait for the end; a process that dies is reported, and Envoy goes on denying without it."""
     reported: set[str] = set()
     while not stopping.wait(0.5):

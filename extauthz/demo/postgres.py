@@ -14,7 +14,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from extauthz.demo.processes import (
     spawn,
     unprivileged_user,
 )
+from extauthz.demo.stopping import Stopping
 
 SUPERUSER: Final = "postgres"
 OWNER: Final = "extauthz"
@@ -113,7 +113,7 @@ class EmbeddedPostgres:
         """What the server prints."""
         return self.folder / "postgres.log"
 
-    def start(self, *, timeout_s: float = 30.0, stopping: threading.Event | None = None) -> str:
+    def start(self, *, timeout_s: float = 30.0, stopping: Stopping | None = None) -> str:
         """Create the cluster the first time, start the server, and return the owner's DSN.
 
         Raises:

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import psutil
 
 from extauthz.demo import parent_death
 from extauthz.demo.process_tree import descendants
+from extauthz.demo.stopping import Stopping
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.02
@@ -160,7 +160,7 @@ class Child:
         return "\n".join(text.splitlines()[-count:])
 
     def wait_ready(
-        self, answers: Callable[[], bool], *, timeout_s: float, stopping: threading.Event | None = None
+        self, answers: Callable[[], bool], *, timeout_s: float, stopping: Stopping | None = None
     ) -> None:
         """Poll the real endpoint until it answers.
 
@@ -170,7 +170,7 @@ class Child:
         """
         began = time.monotonic()
         deadline = began + timeout_s
-        pause = stopping or threading.Event()
+        pause = stopping or Stopping()
         while not answers():
             if not self.running:
                 raise ProcessFailedError(f"{self.name} ended while starting:\n{self.last_lines()}")

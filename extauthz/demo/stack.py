@@ -11,7 +11,6 @@ import signal
 import stat
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import partial
@@ -26,6 +25,7 @@ from extauthz.demo.calls import send
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.demo.rest import RestApi
+from extauthz.demo.stopping import Stopping
 from extauthz.demo.tenants import Tenant
 from extauthz.demo.tokens import TokenSource
 from extauthz.domain.tenancy import TenancyMode
@@ -63,7 +63,7 @@ class Stack:
         self,
         *,
         environ: Mapping[str, str] = os.environ,
-        stopping: threading.Event | None = None,
+        stopping: Stopping | None = None,
         store: PolicyStore = PolicyStore.POSTGRES,
         mode: TenancyMode = TenancyMode.SELFHOST,
     ) -> None:
@@ -75,7 +75,7 @@ class Stack:
         self.admin_api_key = environ.get("ADMIN_API_KEY") or secrets.token_urlsafe(32)
         self._signing_key = Ed25519PrivateKey.generate()
         self.rule_names: Mapping[str, str] = {}
-        self._stopping = stopping or threading.Event()
+        self._stopping = stopping or Stopping()
         self._ports = ReservedPorts()
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
         self._children: dict[str, Child] = {}

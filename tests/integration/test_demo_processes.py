@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from extauthz.demo.processes import (
     spawn,
     unprivileged_user,
 )
+from extauthz.demo.stopping import Stopping
 from tests.waiting import await_true
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -75,7 +75,7 @@ def test_a_process_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 def test_a_wait_ends_when_everything_is_to_stop(tmp_path: Path) -> None:
     child = spawn("waiting", SLEEPER, output=tmp_path / "waiting.log")
-    stopping = threading.Event()
+    stopping = Stopping()
     stopping.set()
 
     with pytest.raises(StoppedError):
